@@ -1,0 +1,1 @@
+"""The games: adapters over the stock craftax package. The only place that imports craftax."""
