@@ -1,0 +1,89 @@
+"""What happens in a run, as values. The loop emits them; the journal, the live view and wandb listen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of everything that a run reports."""
+
+
+@dataclass(frozen=True)
+class RunStarted(Event):
+    """A run begins or resumes. ``accepted`` are the names of the nodes that are already there."""
+
+    env_name: str
+    graph_path: str
+    llm_name: str
+    max_nodes: int
+    accepted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StageStarted(Event):
+    """A stage begins for one skill: ``propose``, ``check``, ``plan``, ``prepare``, ``train``, ``validate``.
+
+    ``skill`` is empty while a proposal is being asked for. ``detail`` is one short line for people.
+    """
+
+    stage: str
+    skill: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class TrainingProgress(Event):
+    """One PPO update (or a few) later.
+
+    Attributes:
+        skill: name of the skill in training.
+        env_steps: trained so far for this skill.
+        budget: ``--total_timesteps``.
+        steps_per_s: env steps per second, averaged over the last updates.
+        success: share of the last finished episodes that succeeded, in 0..1; None before the first.
+        success_low: Wilson lower bound of it; None before the first.
+        metrics: losses, entropy, mean reward, mean episode length, by name.
+    """
+
+    skill: str
+    env_steps: int
+    budget: int
+    steps_per_s: float
+    success: float | None
+    success_low: float | None
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class SkillAccepted(Event):
+    """A skill joined the graph as node ``index``. ``summary`` is the node as ``status --json`` shows it."""
+
+    index: int
+    skill: str
+    summary: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SkillRefused(Event):
+    """A proposal or a trained skill was refused. ``stage`` and ``reason`` as in ``ProposalRefused``."""
+
+    skill: str
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunFinished(Event):
+    """The run ends. ``reason`` is empty when all nodes are there, else why it stopped early."""
+
+    accepted: int
+    env_steps: int
+    wall_s: float
+    reason: str = ""
+
+
+Listener = Callable[[Event], None]
