@@ -1,0 +1,1 @@
+"""Reinforcement learning: networks, PPO, rollouts, the slot trainer. Knows arrays, not Craftax, not LLMs."""

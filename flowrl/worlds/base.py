@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
 from flowrl.skills.facts import Vocabulary
 from flowrl.worlds.snapshot import SnapshotSpec
+
+
+class Perception(NamedTuple):
+    """What is read from one state; computed together because both halves share most of the work.
+
+    Attributes:
+        tiles: uint8 ``[P, H, W]``, categories; compact on purpose, expanded inside the network.
+        features: float32 ``[S]``.
+        snapshot: float32 ``[D]``, the columns of ``World.snapshot_spec``.
+    """
+
+    tiles: jax.Array
+    features: jax.Array
+    snapshot: jax.Array
 
 
 class World(Protocol):
@@ -47,11 +61,8 @@ class World(Protocol):
     def step(self, state: Any, action: jax.Array, key: jax.Array) -> Any:
         """The stock env's transition, without any reset, and the memory updated by what is now seen."""
 
-    def observe(self, state: Any) -> tuple[jax.Array, jax.Array]:
-        """``(tiles uint8 [P, H, W], features float32 [S])``: what the policy sees."""
-
-    def snapshot(self, state: Any) -> jax.Array:
-        """float32 ``[D]``: the columns of ``snapshot_spec``."""
+    def perceive(self, state: Any) -> Perception:
+        """What the policy sees and what skill code reads."""
 
     def ended(self, state: Any) -> tuple[jax.Array, jax.Array]:
         """``(died, time_up)``, both bool scalars: the game's own end of the episode."""

@@ -1,0 +1,197 @@
+"""Proximal policy optimisation (Schulman et al., arXiv 1707.06347) on one slot's rollout; callers vmap it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@dataclass(frozen=True)
+class PPOSettings:
+    """The numbers of PPO; see ``flowrl.config.PPOConfig`` for their meaning and defaults."""
+
+    lr: float
+    gamma: float
+    gae_lambda: float
+    clip_eps: float
+    ent_coef: float
+    vf_coef: float
+    max_grad_norm: float
+    update_epochs: int
+    num_minibatches: int
+
+
+class Rollout(NamedTuple):
+    """What T steps of N envs left behind, time first.
+
+    Attributes:
+        tiles: uint8 ``[T, N, P, H, W]``.
+        features: float32 ``[T, N, S]``.
+        action: int32 ``[T, N]``.
+        log_prob: float32 ``[T, N]``, of the action when it was chosen.
+        value: float32 ``[T, N]``, of the observation acted on.
+        reward: float32 ``[T, N]``.
+        terminated: bool ``[T, N]``: the episode ended here for good; nothing is bootstrapped.
+        truncated: bool ``[T, N]``: cut off here; bootstraps from ``final_value``.
+        success: bool ``[T, N]``: it ended by reaching the goal.
+        length: int32 ``[T, N]``: steps since the episode's start, this one included.
+        final_value: float32 ``[T, N]``: value of the state that this step led to, before any reset; read
+            only where truncated.
+    """
+
+    tiles: jax.Array
+    features: jax.Array
+    action: jax.Array
+    log_prob: jax.Array
+    value: jax.Array
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    success: jax.Array
+    length: jax.Array
+    final_value: jax.Array
+
+
+def generalised_advantages(
+    reward: jax.Array,
+    value: jax.Array,
+    terminated: jax.Array,
+    truncated: jax.Array,
+    final_value: jax.Array,
+    last_value: jax.Array,
+    gamma: float,
+    gae_lambda: float,
+) -> jax.Array:
+    """GAE(gamma, lambda) (Schulman et al., arXiv 1506.02438, eq. 16), with both kinds of ending told apart.
+
+    Args:
+        reward, value, terminated, truncated, final_value: ``[T, N]``, as in :class:`Rollout`.
+        last_value: ``[N]``: value of the states after the last step, before any reset.
+
+    Returns:
+        float32 ``[T, N]``.
+    """
+    chex.assert_equal_shape([reward, value, terminated, truncated, final_value])
+    chex.assert_shape(last_value, reward.shape[1:])
+    following = jnp.concatenate([value[1:], last_value[None]])
+    following = jnp.where(truncated, final_value, following)
+    delta = reward + gamma * jnp.where(terminated, 0.0, following) - value
+    carry_on = jnp.where(terminated | truncated, 0.0, gamma * gae_lambda)
+
+    def accumulate(after: jax.Array, now: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        advantage = now[0] + now[1] * after
+        return advantage, advantage
+
+    return jax.lax.scan(accumulate, jnp.zeros_like(last_value), (delta, carry_on), reverse=True)[1]
+
+
+def make_optimizer(settings: PPOSettings) -> optax.GradientTransformation:
+    """Adam with clipped gradients."""
+    return optax.chain(
+        optax.clip_by_global_norm(settings.max_grad_norm), optax.adam(settings.lr, eps=1e-5)
+    )
+
+
+class Batch(NamedTuple):
+    """A minibatch of samples, all ``[M, ...]``."""
+
+    tiles: jax.Array
+    features: jax.Array
+    action: jax.Array
+    log_prob: jax.Array
+    value: jax.Array
+    advantage: jax.Array
+    target: jax.Array
+
+
+Apply = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+"""``(params, tiles, features) -> (logits, value)``."""
+
+
+def ppo_loss(
+    params: Any, apply: Apply, batch: Batch, settings: PPOSettings
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Clipped surrogate, clipped value loss and entropy bonus (eq. 9 of the paper)."""
+    logits, value = apply(params, batch.tiles, batch.features)
+    log_probs = jax.nn.log_softmax(logits)
+    log_prob = jnp.take_along_axis(log_probs, batch.action[:, None], axis=-1)[:, 0]
+    ratio = jnp.exp(log_prob - batch.log_prob)
+    advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
+    clipped_ratio = jnp.clip(ratio, 1.0 - settings.clip_eps, 1.0 + settings.clip_eps)
+    policy_loss = -jnp.minimum(ratio * advantage, clipped_ratio * advantage).mean()
+
+    clipped_value = batch.value + jnp.clip(value - batch.value, -settings.clip_eps, settings.clip_eps)
+    value_loss = 0.5 * jnp.maximum((value - batch.target) ** 2, (clipped_value - batch.target) ** 2).mean()
+
+    entropy = -(jnp.exp(log_probs) * log_probs).sum(axis=-1).mean()
+    loss = policy_loss + settings.vf_coef * value_loss - settings.ent_coef * entropy
+    metrics = {
+        "policy_loss": policy_loss,
+        "value_loss": value_loss,
+        "entropy": entropy,
+        "clip_fraction": (jnp.abs(ratio - 1.0) > settings.clip_eps).mean(),
+    }
+    return loss, metrics
+
+
+def ppo_update(
+    params: Any,
+    opt_state: optax.OptState,
+    rollout: Rollout,
+    last_value: jax.Array,
+    key: jax.Array,
+    apply: Apply,
+    settings: PPOSettings,
+) -> tuple[Any, optax.OptState, dict[str, jax.Array]]:
+    """Several epochs over one rollout of one slot.
+
+    Args:
+        rollout: leaves ``[T, N, ...]``.
+        last_value: ``[N]``.
+
+    Returns:
+        New params, new optimizer state, and metrics averaged over the minibatches.
+    """
+    advantage = generalised_advantages(
+        rollout.reward,
+        rollout.value,
+        rollout.terminated,
+        rollout.truncated,
+        rollout.final_value,
+        last_value,
+        settings.gamma,
+        settings.gae_lambda,
+    )
+    samples = Batch(
+        rollout.tiles,
+        rollout.features,
+        rollout.action,
+        rollout.log_prob,
+        rollout.value,
+        advantage,
+        advantage + rollout.value,
+    )
+    samples = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), samples)
+    count = samples.action.shape[0]
+    optimizer = make_optimizer(settings)
+
+    def minibatch(carry: tuple[Any, optax.OptState], rows: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+        params, opt_state = carry
+        batch = jax.tree.map(lambda leaf: leaf[rows], samples)
+        grads, metrics = jax.grad(ppo_loss, has_aux=True)(params, apply, batch, settings)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), metrics
+
+    def epoch(carry: Any, key: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+        rows = jax.random.permutation(key, count).reshape(settings.num_minibatches, -1)
+        return jax.lax.scan(minibatch, carry, rows)
+
+    keys = jax.random.split(key, settings.update_epochs)
+    (params, opt_state), metrics = jax.lax.scan(epoch, (params, opt_state), keys)
+    return params, opt_state, jax.tree.map(jnp.mean, metrics)

@@ -1,0 +1,436 @@
+"""PPO for K tasks at once in one compiled program; what differs between tasks is data or a small judge.
+
+Every step dispatches three programs: ``act`` (reset what ended, choose actions, note everything down),
+``advance`` (the env, shared with the rest of the run) and one ``judge`` a slot. Only ``judge`` depends on the
+task, so a new task costs a small compile, not the env's and PPO's. ``update`` closes a rollout.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows
+from flowrl.rl.network import ActorCritic, init_params
+from flowrl.rl.ppo import PPOSettings, Rollout, make_optimizer, ppo_update
+from flowrl.rl.task import GOAL_FEATURES, GoalTable, Progress, Task, Verdict, goal_features, judge
+
+
+@dataclass(frozen=True)
+class TrainerShape:
+    """The sizes that the compiled programs depend on.
+
+    Attributes:
+        num_slots: K.
+        num_envs: N, envs a slot.
+        num_steps: T, steps of a rollout.
+        layer_size: width of the network's hidden layers.
+        bank_size: M, start states a slot draws from.
+    """
+
+    num_slots: int
+    num_envs: int
+    num_steps: int
+    layer_size: int
+    bank_size: int
+
+    @property
+    def batch(self) -> int:
+        """B = K * N, the envs that step together."""
+        return self.num_slots * self.num_envs
+
+
+@dataclass(frozen=True)
+class SlotReport:
+    """One update of one slot.
+
+    Attributes:
+        episodes: finished in this rollout.
+        successes: of them.
+        mean_length: env steps of the finished ones; 0 when there are none.
+        metrics: losses and mean reward by name.
+    """
+
+    episodes: int
+    successes: int
+    mean_length: float
+    metrics: dict[str, float]
+
+
+class _Tables(NamedTuple):
+    """What ``act`` must know of the slots' tasks, as data."""
+
+    goals: GoalTable
+    max_repeat: jax.Array
+
+
+class SlotTrainer:
+    """Trains up to K tasks; slots are assigned and released at any time between updates.
+
+    Args:
+        programs: the env's programs, for a batch of ``shape.batch``.
+        shape: sizes.
+        settings: PPO's numbers.
+        seed: of every random choice in training.
+    """
+
+    def __init__(
+        self, programs: EnvPrograms, shape: TrainerShape, settings: PPOSettings, seed: int = 0
+    ) -> None:
+        if programs.batch != shape.batch:
+            raise ValueError(f"the env programs step {programs.batch} envs, the trainer needs {shape.batch}")
+        self.programs = programs
+        self.shape = shape
+        self.settings = settings
+        self.network = make_network(programs, shape.layer_size)
+        self._seed = seed
+        self._key = jax.random.key(seed)
+        self._tasks: list[Task | None] = [None] * shape.num_slots
+        self._judges: list[Callable[..., Verdict]] = [_idle_judge(shape.num_envs)] * shape.num_slots
+        self._act = jax.jit(self._act_batch, donate_argnums=(1, 2))
+        self._update = jax.jit(self._update_slots, donate_argnums=(0, 1))
+        self._bank: Placed | None = None
+        self._carry: _Carry | None = None
+        self.compiles: Callable[[], int] = lambda: (
+            self._act._cache_size() + self._update._cache_size()
+        )
+
+    # --- slots ---------------------------------------------------------------------------------
+
+    def assign(self, slot: int, task: Task, starts: Placed, params: Any | None = None) -> None:
+        """Gives a slot a task: fresh parameters (or ``params``) and a bank of start states.
+
+        Args:
+            starts: M start states; fewer are repeated, more are cut.
+        """
+        starts = _resized(starts, self.shape.bank_size)
+        if self._carry is None or self._bank is None:
+            self._create(starts)
+        assert self._carry is not None and self._bank is not None
+        if params is None:
+            key = jax.random.fold_in(jax.random.key(self._seed), self.programs.env_steps % (1 << 30))
+            params = self.initial_params(key)
+        self._tasks[slot] = task
+        self._judges[slot] = slot_judge(task, slot, self.shape.num_envs)
+        opt_state = make_optimizer(self.settings).init(params)
+        self._carry = self._carry._replace(
+            params=_put_row(self._carry.params, params, slot),
+            opt_state=_put_row(self._carry.opt_state, opt_state, slot),
+            verdicts=tuple(
+                _all_ended(self.shape.num_envs) if k == slot else verdict
+                for k, verdict in enumerate(self._carry.verdicts)
+            ),
+        )
+        self._bank = _put_rows(self._bank, starts, slot * self.shape.bank_size)
+        self._tables = _Tables(
+            GoalTable.of(self._tasks),
+            jnp.array([task.max_repeat if task else 1 for task in self._tasks], jnp.int32),
+        )
+
+    def refresh(self, slot: int, starts: Placed, at: int) -> None:
+        """Replaces the start states from row ``at`` on, so that a policy does not learn its bank by heart."""
+        assert self._bank is not None
+        self._bank = _put_rows(self._bank, starts, slot * self.shape.bank_size + at)
+
+    def release(self, slot: int) -> None:
+        """Frees a slot; its envs idle until it is assigned again."""
+        self._tasks[slot] = None
+        self._judges[slot] = _idle_judge(self.shape.num_envs)
+
+    def params(self, slot: int) -> Any:
+        """A copy of the slot's parameters."""
+        assert self._carry is not None
+        return jax.tree.map(lambda leaf: jnp.array(leaf[slot]), self._carry.params)
+
+    def initial_params(self, key: jax.Array) -> Any:
+        """Fresh parameters of the network."""
+        env = self.programs.env
+        return init_params(self.network, key, env.view_shape, env.feature_count + GOAL_FEATURES)
+
+    # --- training ------------------------------------------------------------------------------
+
+    def update(self) -> list[SlotReport | None]:
+        """One rollout of T steps in all slots, then one PPO update each. Idle slots report None."""
+        if self._carry is None or self._bank is None:
+            raise RuntimeError("assign a task before training")
+        carry = self._carry
+        for t in range(self.shape.num_steps):
+            carry = self._step(carry, t)
+        keys = jax.random.split(self._next_key(), self.shape.num_slots)
+        params, opt_state, metrics = self._update(
+            carry.params, carry.opt_state, carry.rollout, carry.seen, carry.progress, carry.verdicts,
+            self._tables, keys,
+        )  # fmt: skip
+        self._carry = carry._replace(params=params, opt_state=opt_state)
+        return self._reports(jax.device_get(metrics))
+
+    def _step(self, carry: _Carry, t: int) -> _Carry:
+        rollout, states, progress, seen, actions = self._act(
+            carry.params, carry.rollout, carry.states, carry.progress, carry.seen, carry.verdicts,
+            self._bank, self._tables, self._next_key(), np.int32(t),
+        )  # fmt: skip
+        placed = self.programs.advance(states, actions, self._next_key())
+        now = placed.seen
+        verdicts = tuple(
+            judge_slot(progress, now.snapshot, now.died, now.time_up) for judge_slot in self._judges
+        )
+        return _Carry(carry.params, carry.opt_state, rollout, placed.states, progress, now, verdicts)
+
+    def _next_key(self) -> jax.Array:
+        self._key, key = _split(self._key)
+        return key
+
+    def _reports(self, metrics: dict[str, np.ndarray]) -> list[SlotReport | None]:
+        reports: list[SlotReport | None] = []
+        for slot, task in enumerate(self._tasks):
+            if task is None:
+                reports.append(None)
+                continue
+            row = {name: float(values[slot]) for name, values in metrics.items()}
+            episodes, successes = int(row.pop("episodes")), int(row.pop("successes"))
+            steps = row.pop("episode_steps")
+            reports.append(SlotReport(episodes, successes, steps / episodes if episodes else 0.0, row))
+        return reports
+
+    # --- the compiled programs -----------------------------------------------------------------
+
+    def _policy(self, params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """``(logits [B, A], value [B])`` of all slots' envs, each with its own slot's parameters."""
+        shape = self.shape
+
+        def by_slot(leaf: jax.Array) -> jax.Array:
+            return leaf.reshape(shape.num_slots, shape.num_envs, *leaf.shape[1:])
+
+        logits, value = jax.vmap(self._apply)(params, by_slot(tiles), by_slot(features))
+        return logits.reshape(shape.batch, -1), value.reshape(shape.batch)
+
+    def _apply(self, params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return self.network.apply({"params": params}, tiles, features)
+
+    def _features(self, tables: _Tables, seen: Seen, progress: Progress) -> jax.Array:
+        slots = jnp.repeat(jnp.arange(self.shape.num_slots), self.shape.num_envs)
+        goal = goal_features(tables.goals, slots, progress.start, seen.snapshot, progress.n)
+        return jnp.concatenate([seen.features, goal], axis=-1)
+
+    def _act_batch(
+        self,
+        params: Any,
+        rollout: Rollout,
+        states: Any,
+        progress: Progress,
+        seen: Seen,
+        verdicts: tuple[Verdict, ...],
+        bank: Placed,
+        tables: _Tables,
+        key: jax.Array,
+        t: jax.Array,
+    ) -> tuple[Rollout, Any, Progress, Seen, jax.Array]:
+        """Notes the last step's verdict, resets what ended, chooses the next actions."""
+        verdict: Verdict = jax.tree.map(lambda *parts: jnp.concatenate(parts), *verdicts)
+        features = self._features(tables, seen, progress)
+        # A truncated episode is worth what its last state promises; that state is about to be reset away.
+        final_value = jax.lax.cond(
+            jnp.any(verdict.truncated),
+            lambda: self._policy(params, seen.tiles, features)[1],
+            lambda: jnp.zeros(self.shape.batch),
+        )
+        before = (t - 1) % self.shape.num_steps
+        rollout = _note_verdict(rollout, before, verdict, final_value)
+
+        ended = verdict.terminated | verdict.truncated
+        row_key, repeat_key, action_key = jax.random.split(key, 3)
+        slots = jnp.repeat(jnp.arange(self.shape.num_slots), self.shape.num_envs)
+        drawn = jax.random.randint(row_key, ended.shape, 0, self.shape.bank_size)
+        rows = slots * self.shape.bank_size + drawn
+        states = copy_rows(states, bank.states, rows, ended)
+        seen = jax.tree.map(
+            lambda now, fresh: jnp.where(_like(ended, now), fresh[rows], now), seen, bank.seen
+        )
+        repeats = jax.random.randint(repeat_key, ended.shape, 1, tables.max_repeat[slots] + 1)
+        progress = Progress(
+            start=jnp.where(ended[:, None], seen.snapshot, progress.start),
+            prev=seen.snapshot,
+            n=jnp.where(ended, repeats, progress.n),
+            steps=jnp.where(ended, 0, progress.steps) + 1,
+        )
+
+        features = self._features(tables, seen, progress)
+        logits, value = self._policy(params, seen.tiles, features)
+        action = jax.random.categorical(action_key, logits)
+        log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), action[:, None], axis=-1)[:, 0]
+        rollout = rollout._replace(
+            tiles=rollout.tiles.at[t].set(seen.tiles),
+            features=rollout.features.at[t].set(features),
+            action=rollout.action.at[t].set(action),
+            log_prob=rollout.log_prob.at[t].set(log_prob),
+            value=rollout.value.at[t].set(value),
+        )
+        return rollout, states, progress, seen, action
+
+    def _update_slots(
+        self,
+        params: Any,
+        opt_state: Any,
+        rollout: Rollout,
+        seen: Seen,
+        progress: Progress,
+        verdicts: tuple[Verdict, ...],
+        tables: _Tables,
+        keys: jax.Array,
+    ) -> tuple[Any, Any, dict[str, jax.Array]]:
+        """One PPO update in every slot; metrics are ``[K]``."""
+        shape = self.shape
+        verdict: Verdict = jax.tree.map(lambda *parts: jnp.concatenate(parts), *verdicts)
+        last_value = self._policy(params, seen.tiles, self._features(tables, seen, progress))[1]
+        rollout = _note_verdict(rollout, np.int32(shape.num_steps - 1), verdict, last_value)
+        by_slot = jax.tree.map(
+            lambda leaf: leaf.reshape(shape.num_steps, shape.num_slots, shape.num_envs, *leaf.shape[2:]),
+            rollout,
+        )
+        update = functools.partial(ppo_update, apply=self._apply, settings=self.settings)
+        params, opt_state, metrics = jax.vmap(update, in_axes=(0, 0, 1, 0, 0))(
+            params, opt_state, by_slot, last_value.reshape(shape.num_slots, shape.num_envs), keys
+        )
+        ended = by_slot.terminated | by_slot.truncated
+        metrics |= {
+            "reward": by_slot.reward.mean(axis=(0, 2)),
+            "episodes": ended.sum(axis=(0, 2)),
+            "successes": by_slot.success.sum(axis=(0, 2)),
+            "episode_steps": (by_slot.length * ended).sum(axis=(0, 2)),
+        }
+        return params, opt_state, metrics
+
+    # --- first arrays --------------------------------------------------------------------------
+
+    def _create(self, starts: Placed) -> None:
+        """Arrays of the right shapes, before the first task; every env is about to be reset."""
+        shape = self.shape
+        self._bank = jax.tree.map(lambda leaf: jnp.array(jnp.concatenate([leaf] * shape.num_slots)), starts)
+        rows = jnp.arange(shape.batch) % shape.bank_size
+        placed = jax.tree.map(lambda leaf: jnp.array(leaf[rows]), starts)
+        snapshot = placed.seen.snapshot
+        params = self.initial_params(jax.random.key(self._seed))
+        opt_state = make_optimizer(self.settings).init(params)
+
+        def stacked(tree: Any) -> Any:
+            return jax.tree.map(lambda leaf: jnp.stack([leaf] * shape.num_slots), tree)
+
+        self._carry = _Carry(
+            stacked(params),
+            stacked(opt_state),
+            self._empty_rollout(placed.seen),
+            placed.states,
+            Progress(
+                snapshot, jnp.array(snapshot), jnp.ones(shape.batch, jnp.int32), jnp.zeros(shape.batch, jnp.int32)
+            ),
+            placed.seen,
+            (_all_ended(shape.num_envs),) * shape.num_slots,
+        )
+
+    def _empty_rollout(self, seen: Seen) -> Rollout:
+        lead = (self.shape.num_steps, self.shape.batch)
+        features = seen.features.shape[-1] + GOAL_FEATURES
+        # Separate arrays: a buffer that is donated twice in one call is an error.
+        floats = [jnp.zeros(lead, jnp.float32) for _ in range(4)]
+        flags = [jnp.zeros(lead, bool) for _ in range(3)]
+        return Rollout(
+            tiles=jnp.zeros((*lead, *seen.tiles.shape[1:]), jnp.uint8),
+            features=jnp.zeros((*lead, features), jnp.float32),
+            action=jnp.zeros(lead, jnp.int32),
+            log_prob=floats[0],
+            value=floats[1],
+            reward=floats[2],
+            terminated=flags[0],
+            truncated=flags[1],
+            success=flags[2],
+            length=jnp.zeros(lead, jnp.int32),
+            final_value=floats[3],
+        )
+
+
+class _Carry(NamedTuple):
+    """Everything that goes from one step to the next."""
+
+    params: Any
+    opt_state: Any
+    rollout: Rollout
+    states: Any
+    progress: Progress
+    seen: Seen
+    verdicts: tuple[Verdict, ...]
+
+
+def make_network(programs: EnvPrograms, layer_size: int) -> ActorCritic:
+    """The network for an env; parameters of one layer size are interchangeable within a world."""
+    return ActorCritic(programs.env.num_actions, layer_size, programs.env.plane_sizes)
+
+
+def slot_judge(task: Task, slot: int, num_envs: int) -> Callable[..., Verdict]:
+    """The judge of one slot: reads its own envs out of the whole batch. One small compile a task."""
+    own = slice(slot * num_envs, (slot + 1) * num_envs)
+
+    def judge_slot(progress: Progress, now: jax.Array, died: jax.Array, time_up: jax.Array) -> Verdict:
+        mine = jax.tree.map(lambda leaf: leaf[own], progress)
+        return judge(task, mine, now[own], died[own], time_up[own])
+
+    return jax.jit(judge_slot)
+
+
+def _idle_judge(num_envs: int) -> Callable[..., Verdict]:
+    """Of a slot without a task: nothing ends, nothing is rewarded."""
+    flags = jnp.zeros(num_envs, bool)
+    verdict = Verdict(jnp.zeros(num_envs), flags, flags, flags, jnp.zeros(num_envs, jnp.int32))
+    return lambda *_: verdict
+
+
+def _all_ended(num_envs: int) -> Verdict:
+    """A verdict that makes ``act`` reset every env of a slot."""
+    no = jnp.zeros(num_envs, bool)
+    return Verdict(jnp.zeros(num_envs), ~no, no, no, jnp.zeros(num_envs, jnp.int32))
+
+
+def _note_verdict(rollout: Rollout, t: jax.Array, verdict: Verdict, final_value: jax.Array) -> Rollout:
+    return rollout._replace(
+        reward=rollout.reward.at[t].set(verdict.reward),
+        terminated=rollout.terminated.at[t].set(verdict.terminated),
+        truncated=rollout.truncated.at[t].set(verdict.truncated),
+        success=rollout.success.at[t].set(verdict.success),
+        length=rollout.length.at[t].set(verdict.length),
+        final_value=rollout.final_value.at[t].set(final_value),
+    )
+
+
+def _like(flags: jax.Array, leaf: jax.Array) -> jax.Array:
+    """``flags`` ``[B]`` shaped to broadcast against ``leaf`` ``[B, ...]``."""
+    return flags.reshape(flags.shape + (1,) * (leaf.ndim - 1))
+
+
+def _resized(starts: Placed, count: int) -> Placed:
+    if starts.count == count:
+        return starts
+    rows = np.arange(count) % starts.count
+    return jax.tree.map(lambda leaf: leaf[rows], starts)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _put_rows(bank: Placed, rows: Placed, at: int | jax.Array) -> Placed:
+    return jax.tree.map(
+        lambda into, out: jax.lax.dynamic_update_slice_in_dim(into, out.astype(into.dtype), at, 0), bank, rows
+    )
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _put_row(stack: Any, row: Any, slot: int | jax.Array) -> Any:
+    return jax.tree.map(lambda into, out: into.at[slot].set(out), stack, row)
+
+
+@jax.jit
+def _split(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    parts = jax.random.split(key)
+    return parts[0], parts[1]
