@@ -23,10 +23,21 @@ class Perceived(Protocol):
 class Environment(Protocol):
     """A game as pure functions of one state; the worlds and the tests' probe games satisfy it."""
 
-    num_actions: int
-    view_shape: tuple[int, int]
-    plane_sizes: tuple[int, ...]
-    feature_count: int
+    @property
+    def num_actions(self) -> int:
+        """Size of the discrete action space."""
+
+    @property
+    def view_shape(self) -> tuple[int, int]:
+        """``(H, W)`` tiles that the agent sees."""
+
+    @property
+    def plane_sizes(self) -> tuple[int, ...]:
+        """Number of categories of each of the P tile planes of an observation."""
+
+    @property
+    def feature_count(self) -> int:
+        """S, the length of an observation's feature vector."""
 
     def generate(self, key: jax.Array) -> Any:
         """A start state."""
@@ -71,7 +82,7 @@ class Placed(NamedTuple):
     seen: Seen
 
     @property
-    def count(self) -> int:
+    def rows(self) -> int:
         """M."""
         return self.seen.died.shape[0]
 
@@ -120,8 +131,7 @@ class EnvPrograms:
             key: which worlds; a different key gives different worlds.
         """
         chunks = [self._generate(keys) for keys in _key_chunks(key, count)]
-        joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *chunks)
-        return joined
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *chunks)
 
     def advance(self, states: Any, actions: jax.Array, key: jax.Array) -> Placed:
         """One env step of all B envs. ``states`` is donated: do not use it afterwards."""

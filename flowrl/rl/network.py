@@ -32,7 +32,7 @@ class ActorCritic(nn.Module):
 
     @nn.compact
     def __call__(self, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """``(logits float32 [B, A], value float32 [B])`` from uint8 ``[B, P, H, W]`` and float32 ``[B, S]``."""
+        """uint8 ``[B, P, H, W]``, float32 ``[B, S]`` -> ``(logits float32 [B, A], value float32 [B])``."""
         batch = tiles.shape[0]
         first_row = np.cumsum([0, *self.plane_sizes[:-1]])
         rows = tiles.reshape(batch, len(self.plane_sizes), -1).astype(jnp.int32) + first_row[:, None]
@@ -44,7 +44,9 @@ class ActorCritic(nn.Module):
         hidden = nn.relu(self._dense("encoder", np.sqrt(2))(hidden))
         actor = nn.relu(self._dense("actor", np.sqrt(2))(hidden))
         critic = nn.relu(self._dense("critic", np.sqrt(2))(hidden))
-        logits = nn.Dense(self.num_actions, kernel_init=nn.initializers.orthogonal(0.01), name="policy")(actor)
+        logits = nn.Dense(self.num_actions, kernel_init=nn.initializers.orthogonal(0.01), name="policy")(
+            actor
+        )
         value = nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0), name="value")(critic)
         return logits, value[:, 0]
 

@@ -93,9 +93,7 @@ def generalised_advantages(
 
 def make_optimizer(settings: PPOSettings) -> optax.GradientTransformation:
     """Adam with clipped gradients."""
-    return optax.chain(
-        optax.clip_by_global_norm(settings.max_grad_norm), optax.adam(settings.lr, eps=1e-5)
-    )
+    return optax.chain(optax.clip_by_global_norm(settings.max_grad_norm), optax.adam(settings.lr, eps=1e-5))
 
 
 class Batch(NamedTuple):

@@ -111,9 +111,7 @@ class Progress(NamedTuple):
     steps: jax.Array
 
 
-def judge(
-    task: Task, progress: Progress, now: jax.Array, died: jax.Array, time_up: jax.Array
-) -> Verdict:
+def judge(task: Task, progress: Progress, now: jax.Array, died: jax.Array, time_up: jax.Array) -> Verdict:
     """Judges one step of ``B`` episodes of ``task``.
 
     Args:

@@ -97,9 +97,6 @@ class SlotTrainer:
         self._update = jax.jit(self._update_slots, donate_argnums=(0, 1))
         self._bank: Placed | None = None
         self._carry: _Carry | None = None
-        self.compiles: Callable[[], int] = lambda: (
-            self._act._cache_size() + self._update._cache_size()
-        )
 
     # --- slots ---------------------------------------------------------------------------------
 
@@ -112,7 +109,8 @@ class SlotTrainer:
         starts = _resized(starts, self.shape.bank_size)
         if self._carry is None or self._bank is None:
             self._create(starts)
-        assert self._carry is not None and self._bank is not None
+        assert self._carry is not None
+        assert self._bank is not None
         if params is None:
             key = jax.random.fold_in(jax.random.key(self._seed), self.programs.env_steps % (1 << 30))
             params = self.initial_params(key)
@@ -153,6 +151,10 @@ class SlotTrainer:
         env = self.programs.env
         return init_params(self.network, key, env.view_shape, env.feature_count + GOAL_FEATURES)
 
+    def compiles(self) -> int:
+        """Programs compiled for ``act`` and ``update`` so far: 2, however many tasks came and went."""
+        return int(self._act._cache_size() + self._update._cache_size())  # type: ignore[attr-defined]
+
     # --- training ------------------------------------------------------------------------------
 
     def update(self) -> list[SlotReport | None]:
@@ -171,7 +173,7 @@ class SlotTrainer:
         return self._reports(jax.device_get(metrics))
 
     def _step(self, carry: _Carry, t: int) -> _Carry:
-        rollout, states, progress, seen, actions = self._act(
+        rollout, states, progress, actions = self._act(
             carry.params, carry.rollout, carry.states, carry.progress, carry.seen, carry.verdicts,
             self._bank, self._tables, self._next_key(), np.int32(t),
         )  # fmt: skip
@@ -211,7 +213,8 @@ class SlotTrainer:
         return logits.reshape(shape.batch, -1), value.reshape(shape.batch)
 
     def _apply(self, params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return self.network.apply({"params": params}, tiles, features)
+        output: Any = self.network.apply({"params": params}, tiles, features)
+        return output
 
     def _features(self, tables: _Tables, seen: Seen, progress: Progress) -> jax.Array:
         slots = jnp.repeat(jnp.arange(self.shape.num_slots), self.shape.num_envs)
@@ -230,7 +233,7 @@ class SlotTrainer:
         tables: _Tables,
         key: jax.Array,
         t: jax.Array,
-    ) -> tuple[Rollout, Any, Progress, Seen, jax.Array]:
+    ) -> tuple[Rollout, Any, Progress, jax.Array]:
         """Notes the last step's verdict, resets what ended, chooses the next actions."""
         verdict: Verdict = jax.tree.map(lambda *parts: jnp.concatenate(parts), *verdicts)
         features = self._features(tables, seen, progress)
@@ -271,7 +274,7 @@ class SlotTrainer:
             log_prob=rollout.log_prob.at[t].set(log_prob),
             value=rollout.value.at[t].set(value),
         )
-        return rollout, states, progress, seen, action
+        return rollout, states, progress, action
 
     def _update_slots(
         self,
@@ -288,7 +291,7 @@ class SlotTrainer:
         shape = self.shape
         verdict: Verdict = jax.tree.map(lambda *parts: jnp.concatenate(parts), *verdicts)
         last_value = self._policy(params, seen.tiles, self._features(tables, seen, progress))[1]
-        rollout = _note_verdict(rollout, np.int32(shape.num_steps - 1), verdict, last_value)
+        rollout = _note_verdict(rollout, jnp.int32(shape.num_steps - 1), verdict, last_value)
         by_slot = jax.tree.map(
             lambda leaf: leaf.reshape(shape.num_steps, shape.num_slots, shape.num_envs, *leaf.shape[2:]),
             rollout,
@@ -327,7 +330,10 @@ class SlotTrainer:
             self._empty_rollout(placed.seen),
             placed.states,
             Progress(
-                snapshot, jnp.array(snapshot), jnp.ones(shape.batch, jnp.int32), jnp.zeros(shape.batch, jnp.int32)
+                snapshot,
+                jnp.array(snapshot),
+                jnp.ones(shape.batch, jnp.int32),
+                jnp.zeros(shape.batch, jnp.int32),
             ),
             placed.seen,
             (_all_ended(shape.num_envs),) * shape.num_slots,
@@ -412,9 +418,9 @@ def _like(flags: jax.Array, leaf: jax.Array) -> jax.Array:
 
 
 def _resized(starts: Placed, count: int) -> Placed:
-    if starts.count == count:
+    if starts.rows == count:
         return starts
-    rows = np.arange(count) % starts.count
+    rows = np.arange(count) % starts.rows
     return jax.tree.map(lambda leaf: leaf[rows], starts)
 
 

@@ -30,30 +30,47 @@ class World(Protocol):
 
     The functions are pure and written for one world; callers ``vmap`` them. ``State`` is a pytree: the
     stock env state together with what the agent itself remembers.
-
-    Attributes:
-        name: the ``--env_name``.
-        vocabulary: the facts that operators may use.
-        initial_facts: fact -> value at the start of every episode; facts left out are 0.
-        snapshot_spec: the fields that skill code reads.
-        enums: enum name -> member name -> value, in scope for skill code (``BlockType.TREE``).
-        description: the game's rules as prose, for prompts.
-        num_actions: size of the discrete action space.
-        view_shape: ``(H, W)`` tiles that the agent sees.
-        plane_sizes: number of categories of each of the P tile planes of an observation.
-        feature_count: S, the length of an observation's feature vector.
     """
 
-    name: str
-    vocabulary: Vocabulary
-    initial_facts: Mapping[str, int]
-    snapshot_spec: SnapshotSpec
-    enums: Mapping[str, Mapping[str, int]]
-    description: str
-    num_actions: int
-    view_shape: tuple[int, int]
-    plane_sizes: tuple[int, ...]
-    feature_count: int
+    @property
+    def name(self) -> str:
+        """The ``--env_name``."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The facts that operators may use."""
+
+    @property
+    def initial_facts(self) -> Mapping[str, int]:
+        """Fact -> value at the start of every episode; facts left out are 0."""
+
+    @property
+    def snapshot_spec(self) -> SnapshotSpec:
+        """The fields that skill code reads."""
+
+    @property
+    def enums(self) -> Mapping[str, Mapping[str, int]]:
+        """Enum name -> member name -> value, in scope for skill code (``BlockType.TREE``)."""
+
+    @property
+    def description(self) -> str:
+        """The game's rules as prose, for prompts."""
+
+    @property
+    def num_actions(self) -> int:
+        """Size of the discrete action space."""
+
+    @property
+    def view_shape(self) -> tuple[int, int]:
+        """``(H, W)`` tiles that the agent sees."""
+
+    @property
+    def plane_sizes(self) -> tuple[int, ...]:
+        """Number of categories of each of the P tile planes of an observation."""
+
+    @property
+    def feature_count(self) -> int:
+        """S, the length of an observation's feature vector."""
 
     def generate(self, key: jax.Array) -> Any:
         """A fresh world's start state."""

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from craftax.craftax_classic.constants import CLOSE_BLOCKS, DIRECTIONS, OBS_DIM, Achievement, Action, BlockType
+from craftax.craftax_classic.constants import (
+    CLOSE_BLOCKS,
+    DIRECTIONS,
+    OBS_DIM,
+    Achievement,
+    Action,
+    BlockType,
+)
 from craftax.craftax_env import make_craftax_env_from_name
 
 from flowrl.skills.facts import Fact, FactKind, Vocabulary
@@ -43,7 +51,9 @@ REMEMBERED = (
 )  # fmt: skip
 """Tile kinds that ``closest_blocks`` answers for."""
 
-REACHABLE = tuple(block for block in REMEMBERED if block not in (BlockType.GRASS, BlockType.SAND, BlockType.PATH))
+REACHABLE = tuple(
+    block for block in REMEMBERED if block not in (BlockType.GRASS, BlockType.SAND, BlockType.PATH)
+)
 """Tile kinds that ``near`` answers for: what one crafts at, mines, drinks or must avoid."""
 
 
@@ -83,8 +93,8 @@ def _vitals(view: _View) -> jax.Array:
 
 _GROUPS = (
     ColumnGroup(
-        tuple(Field(f"inventory.{n}", "int32", "items", f"{n.replace('_', ' ')} in the bag, 0..9", f"inventory:{n}")
-              for n in INVENTORY),
+        tuple(Field(f"inventory.{n}", "int32", "items", f"{n.replace('_', ' ')} in the bag, 0..9",
+                    f"inventory:{n}") for n in INVENTORY),
         _inventory,
     ),
     ColumnGroup(
@@ -97,8 +107,8 @@ _GROUPS = (
         lambda view: view.env.achievements,
     ),
     ColumnGroup(
-        tuple(Field(f"near.{n}", "bool", "", f"a {n.replace('_', ' ')} is on one of the 8 tiles around", f"near:{n}")
-              for n in _names(REACHABLE)),
+        tuple(Field(f"near.{n}", "bool", "", f"a {n.replace('_', ' ')} is on one of the 8 tiles around",
+                    f"near:{n}") for n in _names(REACHABLE)),
         lambda view: view.near,
     ),
     ColumnGroup(
@@ -139,7 +149,7 @@ class ClassicWorld:
     num_actions = len(Action)
     view_shape: tuple[int, int] = OBS_DIM
     plane_sizes = (len(BlockType), len(MOBS) + 1)
-    enums = {
+    enums: ClassVar[Mapping[str, Mapping[str, int]]] = {
         "BlockType": {block.name: block.value for block in BlockType},
         "Action": {action.name: action.value for action in Action},
     }
@@ -196,7 +206,7 @@ class ClassicWorld:
         return cells, kinds, shown
 
     def perceive(self, state: State) -> Perception:
-        """Planes: tile kinds, creatures. Features: bag, vitals, facing, light, asleep, nearest remembered tiles."""
+        """Planes: tile kinds, creatures. Features: bag, vitals, facing, light, asleep, nearest tiles."""
         env = state.env
         nearest = self._memory.nearest(
             state.memory, jnp.int32(0), env.player_position, jnp.asarray(_kinds(REMEMBERED))

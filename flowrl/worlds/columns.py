@@ -46,10 +46,15 @@ def nearest_fields(prefix: str, names: Sequence[str], what: str) -> tuple[Field,
         fields += [
             Field(f"{prefix}.{name}.seen", "bool", "", f"a {thing} is {what}"),
             Field(
-                f"{prefix}.{name}.distance", "int32", "tiles", f"steps to the nearest one, {UNKNOWN_DISTANCE} if none"
+                f"{prefix}.{name}.distance",
+                "int32",
+                "tiles",
+                f"steps to the nearest one, {UNKNOWN_DISTANCE} if none",
             ),
             Field(f"{prefix}.{name}.down", "int32", "tiles", "rows down to it (negative: up), 0 if none"),
-            Field(f"{prefix}.{name}.right", "int32", "tiles", "columns right to it (negative: left), 0 if none"),
+            Field(
+                f"{prefix}.{name}.right", "int32", "tiles", "columns right to it (negative: left), 0 if none"
+            ),
         ]
     return tuple(fields)
 

@@ -1,4 +1,4 @@
-"""The games' rules as prose, for prompts. Facts of the stock craftax package (1.6.1), checked against its code."""
+"""The games' rules as prose, for prompts: facts of the stock craftax package (1.6.1), checked in its code."""
 
 CLASSIC = """\
 Craftax-Classic is a 2D survival game on a 64x64 map. The agent sees 9 columns by 7 rows of tiles around
@@ -8,9 +8,9 @@ Moving: LEFT, RIGHT, UP, DOWN turn the agent that way and move it one tile if th
 (grass, sand, path). Lava can be walked into and kills. Everything else is an action on the tile in front.
 
 DO, on the tile or creature in front:
-- tree: +1 wood (trees never run out). No tool needed.
+- tree: +1 wood; the tree becomes grass. No tool needed.
 - stone or coal: +1, needs a wood pickaxe. iron: +1, needs a stone pickaxe. diamond: +1, needs an iron
-  pickaxe. What is mined becomes path; stone, coal, iron and diamonds lie in the grey mountain areas and caves.
+  pickaxe. What is mined becomes path. Stone, coal, iron and diamonds lie in the mountain areas and caves.
 - water: +1 drink. grass: a sapling with a chance of 10%.
 - cow (3 health): killed by hits, gives +6 food. zombie (5 health, on grass, more at night) and skeleton
   (3 health, on paths in caves, shoots arrows): killed by hits. A hit does 1 damage, 2 with a wood sword,
@@ -40,7 +40,7 @@ Moving: LEFT, RIGHT, UP, DOWN turn the agent that way and move it one tile if th
 Lava can be walked into and kills. Everything else acts on the tile in front.
 
 DO, on the tile or creature in front:
-- tree: +1 wood (trees never run out). No tool needed.
+- tree: +1 wood; the tree becomes grass. No tool needed.
 - stone or coal: +1, needs pickaxe tier 1 (wood). iron: tier 2 (stone). diamond: tier 3 (iron). sapphire and
   ruby: tier 4 (diamond). Coal, iron and diamonds lie in the overworld's mountains and on lower floors.
 - water: +1 drink. grass: a sapling with a chance of 10%. ripe plant: food. chest (floors below 0): loot.
@@ -56,8 +56,8 @@ tier 4 (diamond): pickaxe 1 wood, 3 diamonds; sword 1 wood, 2 diamonds. Iron arm
 MAKE_ARROW: 1 wood, 1 stone gives 2 arrows. MAKE_TORCH: 1 wood, 1 coal gives 4 torches.
 The bag holds at most 99 of each thing.
 
-Floors: DESCEND works standing on a ladder down, ASCEND on a ladder up. The ladder of floor 0 is open; below, a
-floor's ladder opens after 8 of its creatures were killed. Floor 1 is the dungeon, 2 the gnomish mines,
+Floors: DESCEND works standing on a ladder down, ASCEND on a ladder up. The ladder of floor 0 is open; below,
+a floor's ladder opens after 8 of its creatures were killed. Floor 1 is the dungeon, 2 the gnomish mines,
 3 sewers, 4 vaults, 5 troll mines, 6 fire realm, 7 ice realm, 8 graveyard. Reaching a new floor gives 1 xp;
 LEVEL_UP_DEXTERITY, _STRENGTH or _INTELLIGENCE spends it.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +54,14 @@ MOB_TYPES = 8
 """Types of creature in each of the stock env's classes."""
 
 _CLASSES = ("melee_mobs", "passive_mobs", "ranged_mobs", "mob_projectiles", "player_projectiles")
-MOBS = {"zombie": (0, 0), "cow": (1, 0), "skeleton": (2, 0), "melee": (0, None), "ranged": (2, None), "projectile": (3, None)}
+MOBS = {
+    "zombie": (0, 0),
+    "cow": (1, 0),
+    "skeleton": (2, 0),
+    "melee": (0, None),
+    "ranged": (2, None),
+    "projectile": (3, None),
+}
 """Creatures that ``closest_mobs`` answers for: class index, and the type in it or None for any."""
 
 LADDERS = (ItemType.LADDER_DOWN, ItemType.LADDER_UP)
@@ -116,9 +124,15 @@ def _bag_fields() -> tuple[Field, ...]:
 
     return (
         *(field(n, "items", f"{n} in the bag, 0..{CAPACITY}") for n in AMOUNTS),
-        *(field(n, "tier", f"best {n}: 0 none, 1 wood, 2 stone, 3 iron, 4 diamond") for n in ("pickaxe", "sword")),
+        *(
+            field(n, "tier", f"best {n}: 0 none, 1 wood, 2 stone, 3 iron, 4 diamond")
+            for n in ("pickaxe", "sword")
+        ),
         field("bow", "tier", "1 with a bow"),
-        *(field(f"{n}_potion", "items", f"{n} potions; what a colour does differs by episode") for n in POTIONS),
+        *(
+            field(f"{n}_potion", "items", f"{n} potions; what a colour does differs by episode")
+            for n in POTIONS
+        ),
         *(field(n, "tier", f"{n}: 0 none, 1 iron, 2 diamond") for n in ARMOUR),
     )
 
@@ -126,7 +140,8 @@ def _bag_fields() -> tuple[Field, ...]:
 _GROUPS = (
     ColumnGroup(_bag_fields(), _bag),
     ColumnGroup(
-        tuple(Field(f"vitals.{n}", "float32", "points", f"{n}; changes with time", f"vital:{n}") for n in VITALS),
+        tuple(Field(f"vitals.{n}", "float32", "points", f"{n}; changes with time", f"vital:{n}")
+              for n in VITALS),
         _vitals,
     ),
     ColumnGroup(
@@ -138,7 +153,7 @@ _GROUPS = (
         lambda view: view.env.achievements,
     ),
     ColumnGroup(
-        tuple(Field(f"near.{n}", "bool", "", f"a {n.replace('_', ' ')} is on the agent's tile or one of the 8 around",
+        tuple(Field(f"near.{n}", "bool", "", f"a {n.replace('_', ' ')} is on one of the 9 tiles around",
                     f"near:{n}") for n in _names(REACHABLE)),
         lambda view: view.near,
     ),
@@ -173,7 +188,9 @@ _GROUPS = (
         nearest_fields("closest_blocks", _names(REMEMBERED), "remembered on this floor in this episode"),
         lambda view: nearest_columns(*view.tiles),
     ),
-    ColumnGroup(nearest_fields("closest_mobs", tuple(MOBS), "in view"), lambda view: nearest_columns(*view.mobs)),
+    ColumnGroup(
+        nearest_fields("closest_mobs", tuple(MOBS), "in view"), lambda view: nearest_columns(*view.mobs)
+    ),
 )  # fmt: skip
 
 
@@ -185,7 +202,7 @@ class FullWorld:
     num_actions = len(Action)
     view_shape: tuple[int, int] = OBS_DIM
     plane_sizes = (len(BlockType), len(ItemType), len(_CLASSES) * MOB_TYPES + 1)
-    enums = {
+    enums: ClassVar[Mapping[str, Mapping[str, int]]] = {
         "BlockType": {block.name: block.value for block in BlockType},
         "Action": {action.name: action.value for action in Action},
     }
@@ -214,7 +231,10 @@ class FullWorld:
             "near": (FactKind.REACH, None),
             "floor": (FactKind.PLACE, None),
         }
-        tiers = {**{f"inventory:{n}": top for n, top in TIERS.items()}, **{f"inventory:{n}": 2 for n in ARMOUR}}
+        tiers = {
+            **{f"inventory:{n}": top for n, top in TIERS.items()},
+            **{f"inventory:{n}": 2 for n in ARMOUR},
+        }
         facts = []
         for field in self.snapshot_spec.fields:
             if field.fact is None:

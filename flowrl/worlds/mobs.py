@@ -29,9 +29,7 @@ def place_in_view(
     return cells, kind, mobs.mask & inside & visible[clipped[:, 0], clipped[:, 1]]
 
 
-def mob_plane(
-    cells: jax.Array, kinds: jax.Array, shown: jax.Array, view_shape: tuple[int, int]
-) -> jax.Array:
+def mob_plane(cells: jax.Array, kinds: jax.Array, shown: jax.Array, view_shape: tuple[int, int]) -> jax.Array:
     """uint8 ``[H, W]``: the category of the creature on each tile, 0 for none."""
     rows = jnp.arange(view_shape[0])[None, :, None]
     columns = jnp.arange(view_shape[1])[None, None, :]

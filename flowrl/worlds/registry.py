@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 
+from flowrl.config import ENV_NAMES
 from flowrl.errors import UserError, nearest
 from flowrl.worlds.base import World
-
-WORLD_NAMES = ("Craftax-Classic-Symbolic-v1", "Craftax-Symbolic-v1")
 
 
 @functools.cache
@@ -17,12 +16,12 @@ def make_world(name: str) -> World:
     Raises:
         UserError: unknown name, with the nearest valid one.
     """
-    if name == WORLD_NAMES[0]:
+    if name == ENV_NAMES[0]:
         from flowrl.worlds.classic import ClassicWorld
 
         return ClassicWorld()
-    if name == WORLD_NAMES[1]:
+    if name == ENV_NAMES[1]:
         from flowrl.worlds.full import FullWorld
 
         return FullWorld()
-    raise UserError(f"unknown --env_name {name!r}. {nearest(name, WORLD_NAMES)}")
+    raise UserError(f"unknown --env_name {name!r}. {nearest(name, ENV_NAMES)}")

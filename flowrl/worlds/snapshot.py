@@ -46,9 +46,7 @@ class SnapshotSpec:
 
     def to_json(self) -> list[dict[str, str]]:
         """``[{"path", "dtype", "unit", "meaning"}, ...]`` in column order: what the tracing child needs."""
-        return [
-            {"path": f.path, "dtype": f.dtype, "unit": f.unit, "meaning": f.meaning} for f in self.fields
-        ]
+        return [{"path": f.path, "dtype": f.dtype, "unit": f.unit, "meaning": f.meaning} for f in self.fields]
 
     def table(self) -> str:
         """The fields as a Markdown table, for prompts and docs."""
@@ -56,6 +54,6 @@ class SnapshotSpec:
         return "\n".join(["| field | type | unit | meaning |", "|---|---|---|---|", *rows])
 
     def values(self, row: Any) -> dict[str, Any]:
-        """One snapshot vector ``[D]`` as ``{path: value}`` with each field's own type, for people and logs."""
+        """One snapshot vector ``[D]`` as ``{path: value}``, each of its field's type, for people and logs."""
         cast = {"int32": int, "float32": float, "bool": bool}
         return {field.path: cast[field.dtype](row[column]) for column, field in enumerate(self.fields)}

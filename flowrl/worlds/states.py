@@ -17,7 +17,9 @@ def strongly_typed(state: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype), state)
 
 
-def tiles_at(tiles: jax.Array, positions: jax.Array, outside: int, floor: jax.Array | None = None) -> jax.Array:
+def tiles_at(
+    tiles: jax.Array, positions: jax.Array, outside: int, floor: jax.Array | None = None
+) -> jax.Array:
     """Tiles at positions, without copying the map.
 
     Args:

@@ -1,0 +1,232 @@
+"""Plans carried out by trained policies, all envs on device: a teleo-reactive program (Nilsson 1994)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows
+from flowrl.rl.network import ActorCritic
+from flowrl.rl.task import GoalTable, Task, goal_features
+
+CHECK_EVERY = 16
+"""Env steps between two looks from the host at how many start states are banked."""
+
+
+@dataclass(frozen=True)
+class PlanProgram:
+    """A plan as data: conditions on snapshots, and which policy to run for how many repeats.
+
+    Attributes:
+        low, high: float32 ``[L + 1, D]``: bounds before each step, then the goal's.
+        policy: int32 ``[L]``, row in the stack of policies.
+        n: int32 ``[L]``.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    policy: np.ndarray
+    n: np.ndarray
+
+    @property
+    def steps(self) -> int:
+        """L."""
+        return len(self.policy)
+
+
+class _Table(NamedTuple):
+    low: jax.Array
+    high: jax.Array
+    policy: jax.Array
+    n: jax.Array
+    goals: GoalTable
+    goal_index: jax.Array
+
+
+class _Run(NamedTuple):
+    """Where B envs stand in the plan, and what was banked.
+
+    Attributes:
+        step: int32 ``[B]``, the step each env is at; L when the goal holds.
+        start: float32 ``[B, D]``, snapshot when that step was entered.
+        spent: int32 ``[B]``, env steps since the env's fresh world.
+        banked: the states where the goal held, in order; leaves ``[M, ...]``.
+        filled: int32, rows of ``banked`` that are filled, may exceed M.
+        next_world: int32, the next fresh world to hand out.
+        attempts, deaths: int32, worlds that ended (reached, died or out of time), and of them deaths.
+    """
+
+    step: jax.Array
+    start: jax.Array
+    spent: jax.Array
+    banked: Placed
+    filled: jax.Array
+    next_world: jax.Array
+    attempts: jax.Array
+    deaths: jax.Array
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What carrying out a plan gave.
+
+    Attributes:
+        starts: the states in which the goal held, at most the number asked for; None when there are none.
+        attempts: worlds that were tried to an end.
+        deaths: of them ended by death.
+    """
+
+    starts: Placed | None
+    attempts: int
+    deaths: int
+
+
+class PlanExecutor:
+    """Carries plans out from fresh worlds and banks the states at their goal.
+
+    Args:
+        programs: the env's programs.
+        network: whose parameters the policies are.
+    """
+
+    def __init__(self, programs: EnvPrograms, network: ActorCritic) -> None:
+        self.programs = programs
+        self._network = network
+        self._act = jax.jit(self._choose, static_argnames="limit", donate_argnums=(3, 4))
+
+    def reach(
+        self,
+        plan: PlanProgram,
+        tasks: Sequence[Task],
+        policies: Sequence[Any],
+        worlds: Placed,
+        wanted: int,
+        max_steps: int,
+        key: jax.Array,
+    ) -> Reached:
+        """Runs the plan in world after world until ``wanted`` states are banked or the effort is spent.
+
+        Args:
+            plan: conditions and steps; ``plan.policy`` indexes ``tasks`` and ``policies``.
+            tasks: the task of each policy, for the repeat count it is shown.
+            policies: parameters, one tree a task.
+            worlds: fresh worlds, handed out in turn and over again.
+            wanted: M.
+            max_steps: env steps that one world may take; three such spans are tried in all before giving up.
+        """
+        if plan.steps == 0:
+            rows = np.arange(wanted) % worlds.rows
+            return Reached(jax.tree.map(lambda leaf: leaf[rows], worlds), wanted, 0)
+        batch = self.programs.batch
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies)
+        table = _padded(plan, GoalTable.of(list(tasks)))
+        rows = np.arange(batch) % worlds.rows
+        placed = jax.tree.map(lambda leaf: jnp.array(leaf[rows]), worlds)
+        bank_rows = np.arange(wanted) % worlds.rows
+        run = _Run(
+            step=jnp.full(batch, -1, jnp.int32),
+            start=jnp.array(placed.seen.snapshot),
+            spent=jnp.zeros(batch, jnp.int32),
+            banked=jax.tree.map(lambda leaf: jnp.array(leaf[bank_rows]), worlds),
+            filled=jnp.int32(0),
+            next_world=jnp.int32(batch),
+            attempts=jnp.int32(0),
+            deaths=jnp.int32(0),
+        )
+        states, seen = placed.states, placed.seen
+        waves = 2 + 3 * -(-wanted // batch)
+        for step in range(max_steps * waves):
+            step_key = jax.random.fold_in(key, step)
+            actions, states, run, seen = self._act(
+                stacked, table, seen, states, run, worlds, step_key, limit=max_steps
+            )
+            if step % CHECK_EVERY == CHECK_EVERY - 1 and int(run.filled) >= wanted:
+                break
+            placed = self.programs.advance(states, actions, step_key)
+            states, seen = placed.states, placed.seen
+        found = min(int(run.filled), wanted)
+        starts = jax.tree.map(lambda leaf: leaf[:found], run.banked) if found else None
+        return Reached(starts, int(run.attempts), int(run.deaths))
+
+    def _choose(
+        self,
+        policies: Any,
+        table: _Table,
+        seen: Seen,
+        states: Any,
+        run: _Run,
+        worlds: Placed,
+        key: jax.Array,
+        limit: int,
+    ) -> tuple[jax.Array, Any, _Run, Seen]:
+        """Banks what reached the goal, hands out fresh worlds where one ended, chooses the next actions."""
+        at = _current_step(table, seen.snapshot)
+        reached = (at == table.goal_index) & ~seen.died
+        dead = seen.died | seen.time_up
+        ended = reached | dead | (run.spent >= limit)
+        run = _bank(run, Placed(states, seen), reached)
+        rows = (run.next_world + jnp.cumsum(ended) - 1) % worlds.rows
+        states = copy_rows(states, worlds.states, rows, ended)
+        seen = jax.tree.map(
+            lambda now, fresh: jnp.where(ended.reshape((-1,) + (1,) * (now.ndim - 1)), fresh[rows], now),
+            seen,
+            worlds.seen,
+        )
+        at = _current_step(table, seen.snapshot)
+        changed = ended | (at != run.step)
+        run = run._replace(
+            step=at,
+            start=jnp.where(changed[:, None], seen.snapshot, run.start),
+            spent=jnp.where(ended, 0, run.spent) + 1,
+            next_world=run.next_world + jnp.sum(ended),
+            attempts=run.attempts + jnp.sum(ended),
+            deaths=run.deaths + jnp.sum(dead),
+        )
+        policy, n = table.policy[at], table.n[at]
+        goal = goal_features(table.goals, policy, run.start, seen.snapshot, n)
+        features = jnp.concatenate([seen.features, goal], axis=-1)
+        # Every policy sees every env: a few small networks cost less than sorting envs by policy.
+        logits = jax.vmap(lambda params: self._network.apply({"params": params}, seen.tiles, features)[0])(
+            policies
+        )
+        own = jnp.take_along_axis(logits, policy[None, :, None], axis=0)[0]
+        return jax.random.categorical(key, own), states, run, seen
+
+
+def _current_step(table: _Table, snapshot: jax.Array) -> jax.Array:
+    """int32 ``[B]``: the last condition that holds, 0 when none does."""
+    now = snapshot[:, None, :]
+    holds = jnp.all((now >= table.low) & (now <= table.high), axis=-1)
+    order = jnp.arange(table.low.shape[0])
+    return jnp.max(jnp.where(holds & (order <= table.goal_index), order, 0), axis=-1).astype(jnp.int32)
+
+
+def _bank(run: _Run, placed: Placed, reached: jax.Array) -> _Run:
+    """``run`` with the states that reached the goal appended, as far as there is room."""
+    room = run.banked.rows
+    position = run.filled + jnp.cumsum(reached) - 1
+    kept = reached & (position < room)
+    # Which env goes to each free row: the inverse of ``position``.
+    source = (
+        jnp.zeros(room, jnp.int32)
+        .at[jnp.where(kept, position, room)]
+        .set(jnp.arange(reached.shape[0]), mode="drop")
+    )
+    written = (jnp.arange(room) >= run.filled) & (jnp.arange(room) < run.filled + jnp.sum(reached))
+    banked = copy_rows(run.banked, placed, source, written)
+    return run._replace(banked=banked, filled=run.filled + jnp.sum(reached))
+
+
+def _padded(plan: PlanProgram, goals: GoalTable) -> _Table:
+    """The plan's table with its length rounded up, so that plans of like length share a compiled program."""
+    rows = -(-(plan.steps + 1) // 8) * 8
+
+    def pad(array: np.ndarray) -> jax.Array:
+        return jnp.asarray(np.concatenate([array, np.repeat(array[-1:], rows - len(array), axis=0)]))
+
+    return _Table(pad(plan.low), pad(plan.high), pad(plan.policy), pad(plan.n), goals, jnp.int32(plan.steps))
