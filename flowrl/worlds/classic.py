@@ -68,6 +68,7 @@ class _View(NamedTuple):
     """One state as its reader functions need it."""
 
     env: Any
+    explored: jax.Array
     near: jax.Array
     facing: jax.Array
     facing_mob: jax.Array
@@ -127,8 +128,11 @@ _GROUPS = (
             Field("light", "float32", "0..1", "daylight: 1 at noon, near 0 at night"),
             Field("sleeping", "bool", "", "asleep: every action is a no-op until waking"),
             Field("floor", "int32", "floor", "always 0 in this world", "floor"),
+            Field("explored", "int32", "tiles", "tiles seen so far in this episode; grows with what is new"),
         ),
-        lambda view: jnp.stack([view.env.light_level, view.env.is_sleeping, jnp.zeros(())]),
+        lambda view: jnp.stack(
+            [view.env.light_level, view.env.is_sleeping, jnp.zeros(()), view.explored]
+        ),
     ),
     ColumnGroup(
         nearest_fields("closest_blocks", _names(REMEMBERED), "remembered: seen at some time in this episode"),
@@ -212,7 +216,7 @@ class ClassicWorld:
             state.memory, jnp.int32(0), env.player_position, jnp.asarray(_kinds(REMEMBERED))
         )
         mobs = self._mobs_in_view(env)
-        view = self._view(env, nearest, mobs)
+        view = self._view(state, nearest, mobs)
         tiles = jnp.stack([self._tiles_in_view(env), mob_plane(*mobs, self.view_shape)])
         features = jnp.concatenate(
             [
@@ -227,14 +231,16 @@ class ClassicWorld:
         return Perception(tiles, features.astype(jnp.float32), self._reader(view))
 
     def _view(
-        self, env: Any, nearest: tuple[jax.Array, jax.Array], mobs: tuple[jax.Array, jax.Array, jax.Array]
+        self, state: State, nearest: tuple[jax.Array, jax.Array], mobs: tuple[jax.Array, jax.Array, jax.Array]
     ) -> _View:
+        env = state.env
         cells, kinds, shown = mobs
         blocks = tiles_at(env.map, env.player_position + CLOSE_BLOCKS, BlockType.OUT_OF_BOUNDS.value)
         ahead = DIRECTIONS[env.player_direction]
         in_front = shown & jnp.all(cells == jnp.array(self.view_shape) // 2 + ahead, axis=-1)
         return _View(
             env,
+            explored=self._memory.explored(state.memory, jnp.int32(0)),
             near=jnp.any(blocks == _kinds(REACHABLE)[:, None], axis=-1),
             facing=tiles_at(env.map, (env.player_position + ahead)[None], BlockType.OUT_OF_BOUNDS.value)[0],
             facing_mob=jnp.max(jnp.where(in_front, kinds, 0)),

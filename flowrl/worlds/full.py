@@ -88,6 +88,7 @@ class _View(NamedTuple):
     """One state as its reader functions need it."""
 
     env: Any
+    explored: jax.Array
     near: jax.Array
     facing: jax.Array
     facing_mob: jax.Array
@@ -172,6 +173,7 @@ _GROUPS = (
             Field("sleeping", "bool", "", "asleep: every action is a no-op until waking"),
             Field("resting", "bool", "", "resting: every action is a no-op until health is full"),
             Field("floor", "int32", "floor", "0 overworld, 1 dungeon, 2 gnomish mines, ... 8", "floor"),
+            Field("explored", "int32", "tiles", "tiles of this floor seen so far; grows with what is new"),
             Field("kills_on_floor", "int32", "creatures", "killed on this floor; 8 open its ladder down"),
         ),
         lambda view: jnp.stack(
@@ -180,6 +182,7 @@ _GROUPS = (
                 view.env.is_sleeping,
                 view.env.is_resting,
                 view.env.player_level,
+                view.explored,
                 view.env.monsters_killed[view.env.player_level],
             ]
         ),
@@ -288,7 +291,7 @@ class FullWorld:
         )
         blocks, items, lit = self._tiles_in_view(env)
         mobs = self._mobs_in_view(env, lit)
-        view = self._view(env, nearest, mobs)
+        view = self._view(state, nearest, mobs)
         planes = jnp.stack([blocks, items, mob_plane(*mobs, self.view_shape)])
         features = jnp.concatenate(
             [
@@ -308,8 +311,9 @@ class FullWorld:
         return Perception((planes * lit).astype(jnp.uint8), features.astype(jnp.float32), self._reader(view))
 
     def _view(
-        self, env: Any, nearest: tuple[jax.Array, jax.Array], mobs: tuple[jax.Array, jax.Array, jax.Array]
+        self, state: State, nearest: tuple[jax.Array, jax.Array], mobs: tuple[jax.Array, jax.Array, jax.Array]
     ) -> _View:
+        env = state.env
         cells, kinds, shown = mobs
         around = jnp.concatenate([env.player_position[None], env.player_position + CLOSE_BLOCKS])
         floor = env.player_level
@@ -321,6 +325,7 @@ class FullWorld:
         wanted = _kinds(REACHABLE)[:, None]
         return _View(
             env,
+            explored=self._memory.explored(state.memory, floor),
             near=jnp.any((blocks == wanted) | (items == wanted), axis=-1),
             facing=tiles_at(env.map, front, BlockType.OUT_OF_BOUNDS.value, floor)[0],
             facing_mob=jnp.max(jnp.where(in_front, kinds, 0)),

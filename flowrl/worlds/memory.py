@@ -64,6 +64,10 @@ class TileMemory:
         now = jnp.where(lit, view.astype(jnp.uint8), before)
         return jax.lax.dynamic_update_slice(memory, now[None], corner)
 
+    def explored(self, memory: jax.Array, floor: jax.Array) -> jax.Array:
+        """int32: how many tiles of the floor are remembered, tiles beyond the map's edge included."""
+        return jnp.sum(memory[floor] != UNSEEN)
+
     def nearest(
         self, memory: jax.Array, floor: jax.Array, position: jax.Array, kinds: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
