@@ -83,6 +83,12 @@ class EpisodeRunner:
             parts.append(self._run_batch(task, params, placed, repeats, part_key, note, table))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: starts.rows], *parts)
 
+    def chooser(self, task: Task, params: Any, seen: Seen) -> Callable[[Seen, jax.Array], jax.Array]:
+        """A policy as ``(seen, key) -> actions [B]``, for play that nobody judges; ``n`` is 1 throughout."""
+        table = GoalTable.of([task])
+        progress = _begin(seen, jnp.ones(seen.died.shape, jnp.int32)).progress
+        return lambda now, key: self._choose(params, table, now, progress, key)
+
     def _run_batch(
         self,
         task: Task,

@@ -1,0 +1,106 @@
+"""Start states: the accepted skills' policies carry out a plan; the states at its end are banked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+
+from flowrl.errors import ProposalRefused
+from flowrl.pipeline.library import SkillLibrary
+from flowrl.pipeline.tasks import make_plan_program
+from flowrl.pipeline.workbench import Workbench
+from flowrl.rl.environment import Placed
+from flowrl.rl.executor import Reached
+from flowrl.skills.operator import Operator
+from flowrl.skills.plan import Impossible, Plan, PlanningGaveUp, SkillGoal
+from flowrl.skills.planner import plan
+from flowrl.skills.simulator import prove
+from flowrl.skills.teleo import start_condition
+
+MIN_STARTS = 32
+"""Fewer start states than this would be learned by heart: the skill is refused."""
+
+
+def plan_for(name: str, operator: Operator, library: SkillLibrary, bench: Workbench) -> Plan:
+    """A proved plan from a fresh world to where the skill can start.
+
+    Raises:
+        ProposalRefused: stage ``plan``; there is no such plan.
+    """
+    world = bench.world
+    operators = {**library.operators, name: operator}
+    goal = SkillGoal(name)
+    try:
+        found = plan(world.initial_facts, operators, goal, world.vocabulary)
+    except (Impossible, PlanningGaveUp) as error:
+        raise ProposalRefused(
+            "plan",
+            f"{name!r} cannot be reached with the accepted skills: {error}",
+            "Propose a skill whose requirements the accepted skills can make true, "
+            "for example one that provides what is missing.",
+        ) from None
+    prove(found, world.initial_facts, operators, goal, world.vocabulary)
+    return found
+
+
+@dataclass
+class StartStateSource:
+    """Makes start states for one skill, for training and held out, as many as are asked for.
+
+    Attributes:
+        name: of the skill.
+        operator: of the skill.
+        steps: the proved plan.
+        stream: separates this skill's worlds from every other's.
+    """
+
+    name: str
+    operator: Operator
+    steps: Plan
+    library: SkillLibrary
+    bench: Workbench
+    stream: int
+    _batches: int = 0
+
+    def training(self, count: int) -> Placed:
+        """``count`` start states from worlds for training, others at every call.
+
+        Raises:
+            ProposalRefused: stage ``prepare``; the plan's skills do not lead there.
+        """
+        self._batches += 1
+        stream = self.stream * 10_000 + self._batches
+        return self._reach(self.bench.training_worlds(stream, count), count, stream)
+
+    def held_out(self, count: int, attempt: int) -> Placed:
+        """``count`` start states from worlds that training never saw, others at every attempt."""
+        stream = self.stream * 10_000 + attempt
+        return self._reach(self.bench.held_out_worlds(stream, count), count, stream)
+
+    def _reach(self, worlds: Placed, count: int, stream: int) -> Placed:
+        names = list(dict.fromkeys(step.skill for step in self.steps.steps))
+        skills = [self.library[name] for name in names]
+        goal = start_condition(self.operator, 1, self.bench.world.vocabulary)
+        program = make_plan_program(
+            self.steps.steps, goal, {s.name: s.operator for s in skills}, names, self.bench.world
+        )
+        budget = sum(self.library[step.skill].task.max_steps * step.n for step in self.steps.steps)
+        reached: Reached = self.bench.executor.reach(
+            program,
+            [skill.task for skill in skills],
+            [skill.params for skill in skills],
+            worlds,
+            count,
+            max(budget, 1),
+            jax.random.fold_in(jax.random.key(self.bench.seed), stream),
+        )
+        if reached.starts is None or reached.starts.rows < min(MIN_STARTS, count):
+            found = reached.starts.rows if reached.starts is not None else 0
+            raise ProposalRefused(
+                "prepare",
+                f"the plan [{self.steps}] reached a start state of {self.name!r} in only {found} of "
+                f"{reached.attempts} worlds ({reached.deaths} ended by death).",
+                "Require less, or first propose a skill that makes the plan shorter or safer.",
+            )
+        return reached.starts

@@ -1,0 +1,78 @@
+"""Real play to probe proposals with: random actions, and the accepted skills' own policies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flowrl.codegen.transitions import ProbeBank, Transitions
+from flowrl.pipeline.library import LearnedSkill
+from flowrl.pipeline.workbench import Workbench
+from flowrl.rl.environment import Placed, Seen
+
+RANDOM_STEPS = 48
+"""Env steps of random play, each of the whole batch."""
+
+SKILL_STEPS = 24
+"""Env steps of each accepted skill's play."""
+
+KEPT = 1024
+"""Transitions kept of each play: probing asks every one of them."""
+
+START_STATES = 128
+"""Snapshots of states that skills could start in."""
+
+
+class ProbeBankBuilder:
+    """Grows with the graph: each accepted skill shows situations that random play never reaches."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self._bench = bench
+        self._plays: list[Transitions] = []
+        self._starts: list[np.ndarray] = []
+
+    def add_random_play(self) -> None:
+        """Random actions from fresh worlds."""
+        bench = self._bench
+        worlds = bench.probing_worlds(bench.programs.batch)
+        self._starts.append(np.asarray(worlds.seen.snapshot[:START_STATES]))
+        actions = bench.world.num_actions
+
+        def choose(_: Seen, key: jax.Array) -> jax.Array:
+            return jax.random.randint(key, (bench.programs.batch,), 0, actions)
+
+        self._play(worlds, choose, RANDOM_STEPS)
+
+    def add_skill_play(self, skill: LearnedSkill, starts: Placed) -> None:
+        """A skill's policy from its own start states."""
+        rows = np.arange(self._bench.programs.batch) % starts.rows
+        placed: Placed = jax.tree.map(lambda leaf: jnp.array(leaf[rows]), starts)
+        self._starts.append(np.asarray(starts.seen.snapshot[: START_STATES // 4]))
+        chooser = self._bench.episodes.chooser(skill.task, skill.params, placed.seen)
+        self._play(placed, chooser, SKILL_STEPS)
+
+    def bank(self) -> ProbeBank:
+        """What a proposal is probed with now."""
+        joined: Any = jax.tree.map(lambda *rows: np.concatenate(rows), *self._plays)
+        return ProbeBank(joined, np.concatenate(self._starts))
+
+    def _play(self, placed: Placed, choose: Callable[[Seen, jax.Array], jax.Array], steps: int) -> None:
+        key = jax.random.key(self._bench.seed)
+        start = prev = np.asarray(placed.seen.snapshot)
+        alive = np.ones(len(start), bool)
+        rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        for step in range(steps):
+            step_key = jax.random.fold_in(key, step)
+            placed = self._bench.programs.advance(placed.states, choose(placed.seen, step_key), step_key)
+            now = np.asarray(placed.seen.snapshot)
+            rows.append((start[alive], prev[alive], now[alive]))
+            alive &= ~np.asarray(placed.seen.died | placed.seen.time_up)
+            prev = now
+        starts, before, after = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+        kept = np.random.default_rng(self._bench.seed).permutation(len(starts))[:KEPT]
+        ones = np.ones(len(kept), np.int32)
+        self._plays.append(Transitions(starts[kept], before[kept], after[kept], ones))

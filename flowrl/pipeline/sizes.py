@@ -1,0 +1,40 @@
+"""Sizes that are not given are chosen from the device."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+
+from flowrl.config import PPOConfig, validate_batch
+from flowrl.errors import UserError
+from flowrl.rl.ppo import PPOSettings
+from flowrl.rl.trainer import TrainerShape
+
+CPU_ENVS, CPU_STEPS, CPU_WIDTH = 128, 32, 128
+GPU_ENVS, GPU_STEPS, GPU_WIDTH = 1024, 64, 512
+
+
+def resolve_sizes(ppo: PPOConfig, num_slots: int, bank_size: int) -> tuple[PPOConfig, TrainerShape]:
+    """``ppo`` with every size filled in, and the shape of the trainer.
+
+    On a CPU the slots share the envs that keep its cores busy; on a GPU each has its own.
+    """
+    on_cpu = jax.default_backend() == "cpu"
+    envs = max(CPU_ENVS // num_slots, 32) if on_cpu else GPU_ENVS
+    filled = dataclasses.replace(
+        ppo,
+        num_envs=ppo.num_envs or envs,
+        num_steps=ppo.num_steps or (CPU_STEPS if on_cpu else GPU_STEPS),
+        layer_size=ppo.layer_size or (CPU_WIDTH if on_cpu else GPU_WIDTH),
+    )
+    validate_batch(filled)
+    if filled.num_envs is None or filled.num_steps is None or filled.layer_size is None:
+        raise UserError("sizes could not be resolved")
+    return filled, TrainerShape(num_slots, filled.num_envs, filled.num_steps, filled.layer_size, bank_size)
+
+
+def ppo_settings(ppo: PPOConfig) -> PPOSettings:
+    """The part of the configuration that PPO's update reads."""
+    names = [field.name for field in dataclasses.fields(PPOSettings)]
+    return PPOSettings(**{name: getattr(ppo, name) for name in names})

@@ -1,0 +1,113 @@
+"""What a run computes with: one world, its compiled programs, and what shares them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from flowrl.config import PPOConfig
+from flowrl.errors import GraphError
+from flowrl.pipeline.sizes import ppo_settings
+from flowrl.rl.environment import EnvPrograms, Placed
+from flowrl.rl.episodes import EpisodeRunner
+from flowrl.rl.executor import PlanExecutor
+from flowrl.rl.trainer import SlotTrainer, TrainerShape
+from flowrl.worlds.base import World
+
+_TRAINING, _HELD_OUT, _PROBING = 1, 2, 3
+"""Streams of worlds that never meet: what is validated on is never trained on."""
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """Built once a run; see :func:`build_workbench`."""
+
+    world: World
+    shape: TrainerShape
+    programs: EnvPrograms
+    trainer: SlotTrainer
+    episodes: EpisodeRunner
+    executor: PlanExecutor
+    seed: int
+
+    def training_worlds(self, stream: int, count: int) -> Placed:
+        """Fresh worlds to train in; another ``stream`` gives others."""
+        return self.programs.fresh(self._key(_TRAINING, stream), count)
+
+    def held_out_worlds(self, stream: int, count: int) -> Placed:
+        """Fresh worlds that no training ever sees."""
+        return self.programs.fresh(self._key(_HELD_OUT, stream), count)
+
+    def probing_worlds(self, count: int) -> Placed:
+        """Fresh worlds for random play."""
+        return self.programs.fresh(self._key(_PROBING, 0), count)
+
+    def _key(self, purpose: int, stream: int) -> jax.Array:
+        return jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), purpose), stream)
+
+    def restored_params(self, tree: Mapping[str, Any], name: str) -> Any:
+        """Stored parameters, checked against this run's network.
+
+        Raises:
+            GraphError: another ``--layer_size`` or another version's network.
+        """
+        expected = jax.eval_shape(lambda: self.trainer.initial_params(jax.random.key(0)))
+        try:
+            same = jax.tree.map(lambda want, have: want.shape == np.shape(have), expected, dict(tree))
+            fits = all(jax.tree.leaves(same))
+        except (ValueError, TypeError):
+            fits = False
+        if not fits:
+            raise GraphError(
+                f"the policy of {name!r} was trained with another network than --layer_size "
+                f"{self.shape.layer_size}. Give the --layer_size that the graph was begun with."
+            )
+        return jax.tree.map(lambda want, have: jax.numpy.asarray(have, want.dtype), expected, dict(tree))
+
+
+def build_workbench(world: World, ppo: PPOConfig, shape: TrainerShape, seed: int) -> Workbench:
+    """Makes the programs of a run; nothing is compiled until it is first used."""
+    programs = EnvPrograms(world, shape.batch)
+    trainer = SlotTrainer(programs, shape, ppo_settings(ppo), seed)
+    return Workbench(
+        world,
+        shape,
+        programs,
+        trainer,
+        EpisodeRunner(programs, trainer.network),
+        PlanExecutor(programs, trainer.network),
+        seed,
+    )
+
+
+def states_to_tree(placed: Placed) -> dict[str, np.ndarray]:
+    """Start states as plain arrays for the store; random keys as their data."""
+    leaves = jax.tree.leaves(placed)
+    return {f"leaf_{index:03d}": np.asarray(_plain(leaf)) for index, leaf in enumerate(leaves)}
+
+
+def tree_to_states(tree: Mapping[str, Any], like: Placed) -> Placed:
+    """The inverse of :func:`states_to_tree`; ``like`` gives the structure (any number of rows)."""
+    leaves, structure = jax.tree.flatten(like)
+    stored = [tree[f"leaf_{index:03d}"] for index in range(len(leaves))]
+    return jax.tree.unflatten(
+        structure, [_typed(have, want) for have, want in zip(stored, leaves, strict=True)]
+    )
+
+
+def _is_key(leaf: jax.Array) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(leaf: jax.Array) -> jax.Array:
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _typed(have: Any, want: jax.Array) -> jax.Array:
+    if _is_key(want):
+        return jax.random.wrap_key_data(jax.numpy.asarray(have))
+    return jax.numpy.asarray(have, want.dtype)
