@@ -24,6 +24,13 @@ class RunStarted(Event):
 
 
 @dataclass(frozen=True)
+class RunNote(Event):
+    """One sentence that the person at the terminal should read, such as what opening the graph repaired."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class StageStarted(Event):
     """A stage begins for one skill: ``propose``, ``check``, ``plan``, ``prepare``, ``train``, ``validate``.
 

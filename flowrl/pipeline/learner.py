@@ -140,6 +140,11 @@ class SkillInTraining:
         return self.config.ppo.total_timesteps
 
     @property
+    def lr_scale(self) -> float:
+        """What the learning rate is multiplied by now: falls to 0 over the budget with ``--anneal_lr``."""
+        return max(1.0 - self.train_steps / self.budget, 0.0) if self.config.ppo.anneal_lr else 1.0
+
+    @property
     def spent(self) -> bool:
         """Whether the budget is used up."""
         return self.train_steps >= self.budget

@@ -144,7 +144,11 @@ class BottomUp:
     # --- train, validate -----------------------------------------------------------------------
 
     def _train_once(self) -> None:
-        reports = self._bench.trainer.update()
+        scales = [
+            self._training[slot].lr_scale if slot in self._training else 1.0
+            for slot in range(self._bench.shape.num_slots)
+        ]
+        reports = self._bench.trainer.update(scales)
         for slot, skill in self._training.items():
             report = reports[slot]
             if report is not None:

@@ -16,10 +16,10 @@ from flowrl.codegen.check import restore
 from flowrl.codegen.parse import parse_reply
 from flowrl.codegen.tracer import Tracer
 from flowrl.config import RunConfig
-from flowrl.errors import GraphError, ProposalRefused, RunStopped
+from flowrl.errors import FlowrlError, GraphError, ProposalRefused
 from flowrl.llm.config import LlmConfig
 from flowrl.llm.proposer import open_proposer
-from flowrl.pipeline.events import Event, Listener, RunFinished, RunStarted, TrainingProgress
+from flowrl.pipeline.events import Event, Listener, RunFinished, RunNote, RunStarted, TrainingProgress
 from flowrl.pipeline.library import LearnedSkill, SkillLibrary
 from flowrl.pipeline.loop import BottomUp
 from flowrl.pipeline.probing import ProbeBankBuilder
@@ -47,7 +47,7 @@ def run_bottomup(
 
     Raises:
         UserError: bad input, before anything is changed.
-        RunStopped: the run ended early; the graph can be resumed.
+        FlowrlError: the run ended early; the graph can be resumed.
     """
     started = time.monotonic()
     with ExitStack() as stack:
@@ -72,7 +72,9 @@ def run_bottomup(
             )
         )
         bench = build_workbench(world, ppo, shape, config.seed)
-        reason = ""
+        for note in store.notes:
+            emit(RunNote(note))
+        reason = "interrupted"
         try:
             if len(store.graph.nodes) < config.max_nodes:
                 probing = ProbeBankBuilder(bench)
@@ -82,8 +84,9 @@ def run_bottomup(
                 BottomUp(
                     config, bench, store, library, probing, source, tracer, emit, llm.max_repairs
                 ).run()  # fmt: skip
-        except RunStopped as stopped:
-            reason = str(stopped)
+            reason = ""
+        except FlowrlError as error:
+            reason = str(error)
             raise
         finally:
             wall_s = time.monotonic() - started

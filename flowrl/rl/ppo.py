@@ -144,6 +144,7 @@ def ppo_update(
     rollout: Rollout,
     last_value: jax.Array,
     key: jax.Array,
+    lr_scale: jax.Array,
     apply: Apply,
     settings: PPOSettings,
 ) -> tuple[Any, optax.OptState, dict[str, jax.Array]]:
@@ -152,6 +153,7 @@ def ppo_update(
     Args:
         rollout: leaves ``[T, N, ...]``.
         last_value: ``[N]``.
+        lr_scale: float32 scalar, what the learning rate is multiplied by now.
 
     Returns:
         New params, new optimizer state, and metrics averaged over the minibatches.
@@ -184,6 +186,7 @@ def ppo_update(
         batch = jax.tree.map(lambda leaf: leaf[rows], samples)
         grads, metrics = jax.grad(ppo_loss, has_aux=True)(params, apply, batch, settings)
         updates, opt_state = optimizer.update(grads, opt_state, params)
+        updates = jax.tree.map(lambda update: update * lr_scale, updates)
         return (optax.apply_updates(params, updates), opt_state), metrics
 
     def epoch(carry: Any, key: jax.Array) -> tuple[Any, dict[str, jax.Array]]:

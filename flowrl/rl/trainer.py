@@ -8,7 +8,7 @@ task, so a new task costs a small compile, not the env's and PPO's. ``update`` c
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +20,9 @@ from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows
 from flowrl.rl.network import ActorCritic, init_params
 from flowrl.rl.ppo import PPOSettings, Rollout, make_optimizer, ppo_update
 from flowrl.rl.task import GOAL_FEATURES, GoalTable, Progress, Task, Verdict, goal_features, judge
+
+Observer = Callable[[str, Any], None]
+"""``(stage, outputs)``: stage is ``policy``, ``env``, ``judge`` or ``update``."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,16 @@ class SlotTrainer:
         shape: sizes.
         settings: PPO's numbers.
         seed: of every random choice in training.
+        observe: is told ``(stage, outputs)`` after each program is dispatched; a benchmark waits there.
     """
 
     def __init__(
-        self, programs: EnvPrograms, shape: TrainerShape, settings: PPOSettings, seed: int = 0
+        self,
+        programs: EnvPrograms,
+        shape: TrainerShape,
+        settings: PPOSettings,
+        seed: int = 0,
+        observe: Observer | None = None,
     ) -> None:
         if programs.batch != shape.batch:
             raise ValueError(f"the env programs step {programs.batch} envs, the trainer needs {shape.batch}")
@@ -90,6 +99,7 @@ class SlotTrainer:
         self.settings = settings
         self.network = make_network(programs, shape.layer_size)
         self._seed = seed
+        self._observe = observe or (lambda _stage, _outputs: None)
         self._key = jax.random.key(seed)
         self._tasks: list[Task | None] = [None] * shape.num_slots
         self._judges: list[Callable[..., Verdict]] = [_idle_judge(shape.num_envs)] * shape.num_slots
@@ -157,8 +167,12 @@ class SlotTrainer:
 
     # --- training ------------------------------------------------------------------------------
 
-    def update(self) -> list[SlotReport | None]:
-        """One rollout of T steps in all slots, then one PPO update each. Idle slots report None."""
+    def update(self, lr_scales: Sequence[float] | None = None) -> list[SlotReport | None]:
+        """One rollout of T steps in all slots, then one PPO update each. Idle slots report None.
+
+        Args:
+            lr_scales: what each slot's learning rate is multiplied by; 1 when left out.
+        """
         if self._carry is None or self._bank is None:
             raise RuntimeError("assign a task before training")
         carry = self._carry
@@ -167,8 +181,9 @@ class SlotTrainer:
         keys = jax.random.split(self._next_key(), self.shape.num_slots)
         params, opt_state, metrics = self._update(
             carry.params, carry.opt_state, carry.rollout, carry.seen, carry.progress, carry.verdicts,
-            self._tables, keys,
+            self._tables, keys, jnp.asarray(lr_scales or [1.0] * self.shape.num_slots, jnp.float32),
         )  # fmt: skip
+        self._observe("update", metrics)
         self._carry = carry._replace(params=params, opt_state=opt_state)
         return self._reports(jax.device_get(metrics))
 
@@ -177,11 +192,14 @@ class SlotTrainer:
             carry.params, carry.rollout, carry.states, carry.progress, carry.seen, carry.verdicts,
             self._bank, self._tables, self._next_key(), np.int32(t),
         )  # fmt: skip
+        self._observe("policy", actions)
         placed = self.programs.advance(states, actions, self._next_key())
+        self._observe("env", placed.seen)
         now = placed.seen
         verdicts = tuple(
             judge_slot(progress, now.snapshot, now.died, now.time_up) for judge_slot in self._judges
         )
+        self._observe("judge", verdicts)
         return _Carry(carry.params, carry.opt_state, rollout, placed.states, progress, now, verdicts)
 
     def _next_key(self) -> jax.Array:
@@ -286,6 +304,7 @@ class SlotTrainer:
         verdicts: tuple[Verdict, ...],
         tables: _Tables,
         keys: jax.Array,
+        lr_scales: jax.Array,
     ) -> tuple[Any, Any, dict[str, jax.Array]]:
         """One PPO update in every slot; metrics are ``[K]``."""
         shape = self.shape
@@ -297,8 +316,8 @@ class SlotTrainer:
             rollout,
         )
         update = functools.partial(ppo_update, apply=self._apply, settings=self.settings)
-        params, opt_state, metrics = jax.vmap(update, in_axes=(0, 0, 1, 0, 0))(
-            params, opt_state, by_slot, last_value.reshape(shape.num_slots, shape.num_envs), keys
+        params, opt_state, metrics = jax.vmap(update, in_axes=(0, 0, 1, 0, 0, 0))(
+            params, opt_state, by_slot, last_value.reshape(shape.num_slots, shape.num_envs), keys, lr_scales
         )
         ended = by_slot.terminated | by_slot.truncated
         metrics |= {

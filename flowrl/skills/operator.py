@@ -12,9 +12,7 @@ from flowrl.errors import ProposalRefused, nearest
 from flowrl.skills.facts import Fact, FactKind, Vocabulary
 
 _TERM = r"(?:(?P<{0}a>\d+)\s*\*\s*n|n\s*\*\s*(?P<{0}b>\d+)|(?P<{0}n>n)|(?P<{0}c>\d+))"
-_LINEAR = re.compile(
-    rf"\s*{_TERM.format('x')}(?:\s*(?P<sign>[+-])\s*{_TERM.format('y')})?\s*", re.ASCII
-)
+_LINEAR = re.compile(rf"\s*{_TERM.format('x')}(?:\s*(?P<sign>[+-])\s*{_TERM.format('y')})?\s*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,9 @@ def parse_operator(data: Mapping[str, Any], vocabulary: Vocabulary) -> Operator:
         raw = data.get(section, {})
         if not isinstance(raw, Mapping):
             raise ProposalRefused(
-                "parse", f"{section!r} is {raw!r}, not an object.", f'Write "{section}": {{}} when there is none.'
+                "parse",
+                f"{section!r} is {raw!r}, not an object.",
+                f'Write "{section}": {{}} when there is none.',
             )
         sections[section] = {
             name: _parse_count(section, name, value, _known(section, name, vocabulary))
@@ -151,13 +151,17 @@ def parse_operator(data: Mapping[str, Any], vocabulary: Vocabulary) -> Operator:
             )
         consumes[name] = count
     return Operator(
-        MappingProxyType(sections["requires"]), MappingProxyType(consumes), MappingProxyType(sections["gains"])
+        MappingProxyType(sections["requires"]),
+        MappingProxyType(consumes),
+        MappingProxyType(sections["gains"]),
     )
 
 
 def _known(section: str, name: str, vocabulary: Vocabulary) -> Fact:
     if name not in vocabulary:
-        raise ProposalRefused("parse", f"{section!r} names the unknown fact {name!r}.", nearest(name, vocabulary))
+        raise ProposalRefused(
+            "parse", f"{section!r} names the unknown fact {name!r}.", nearest(name, vocabulary)
+        )
     return vocabulary[name]
 
 
@@ -179,7 +183,9 @@ def _parse_count(section: str, name: str, value: Any, fact: Fact) -> Count:
         raise ProposalRefused("parse", f"{section!r} gives {name!r} a bad count: {error}.") from None
     if fact.kind in (FactKind.FLAG, FactKind.REACH) and count != Linear(0, 1):
         raise ProposalRefused(
-            "parse", f"{section!r} gives {name!r} the value {value!r}.", f"A {fact.kind} fact is true or not: write 1."
+            "parse",
+            f"{section!r} gives {name!r} the value {value!r}.",
+            f"A {fact.kind} fact is true or not: write 1.",
         )
     if section != "requires" and count.at(1) < 1:
         raise ProposalRefused(

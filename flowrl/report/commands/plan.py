@@ -1,0 +1,114 @@
+"""``plan``: how to reach a target with known operators, proved before it is printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowrl.errors import UserError, nearest
+from flowrl.report.commands.flags import parse_count, parse_flags
+from flowrl.skills import planner
+from flowrl.skills.facts import Vocabulary
+from flowrl.skills.operator import Operator
+from flowrl.skills.operators_file import load_operators_file
+from flowrl.skills.plan import FactGoal, Goal, Impossible, SkillGoal
+from flowrl.skills.simulator import prove
+
+
+@dataclass(frozen=True)
+class PlanFlags:
+    """Plans an ordered list of skills that makes the target true, and proves it with a simulator of its own.
+
+    Exit code 0: a proved plan; 1: there is none, and why.
+    """
+
+    target: str
+    """A skill, a fact, or either with a count: make_wood_pickaxe, collect_wood=3, inventory:stone=5."""
+
+    operators: Path | None = None
+    """JSON file with operators: plan without a graph or a world."""
+
+    graph_path: Path | None = None
+    """Folder of a skill graph: plan with its accepted skills."""
+
+    have: tuple[str, ...] = ()
+    """Facts at the start, as FACT=COUNT (repeatable); the rest is as the world, or the file, begins."""
+
+    json: bool = False
+    """Print JSON, for scripts."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a plan is made from: skills by name, the facts that exist, the facts at the start."""
+
+    operators: Mapping[str, Operator]
+    vocabulary: Vocabulary
+    initial: Mapping[str, int]
+
+
+def plan(args: Sequence[str], prog: str) -> int:
+    """``flowrl plan``."""
+    flags = parse_flags(PlanFlags, args, prog)
+    known = _known(flags)
+    facts = {**known.initial, **dict(_have(text, known.vocabulary) for text in flags.have)}
+    goal = _goal(flags.target, known)
+    try:
+        found = planner.plan(facts, known.operators, goal, known.vocabulary)
+    except Impossible as impossible:
+        if not flags.json:
+            raise
+        print(json.dumps({"impossible": impossible.to_json()}))
+        return impossible.exit_code
+    prove(found, facts, known.operators, goal, known.vocabulary)
+    print(json.dumps({"plan": found.to_json(), "proved": True}) if flags.json else found)
+    return 0
+
+
+def _known(flags: PlanFlags) -> Known:
+    if flags.operators is not None and flags.graph_path is None:
+        file = load_operators_file(flags.operators)
+        return Known(file.operators, file.vocabulary, file.initial)
+    if flags.graph_path is not None and flags.operators is None:
+        from flowrl.store.manifest import read_graph
+        from flowrl.worlds.registry import make_world
+
+        graph = read_graph(flags.graph_path)
+        world = make_world(graph.env_name)
+        return Known(graph.operators, world.vocabulary, world.initial_facts)
+    raise UserError(
+        "Give one of --operators FILE and --graph-path FOLDER: where the skills to plan with are."
+    )
+
+
+def _have(text: str, vocabulary: Vocabulary) -> tuple[str, int]:
+    name, equals, count = text.rpartition("=")
+    if not equals:
+        raise UserError(f"--have {text!r}: expected FACT=COUNT. Use --have {text}=1.")
+    if name not in vocabulary:
+        raise UserError(f"--have {text!r}: there is no fact {name!r}. {nearest(name, vocabulary)}")
+    return name, _count(f"--have {text!r}", count)
+
+
+def _goal(text: str, known: Known) -> Goal:
+    """The target as a goal: a skill to run, or a fact to reach."""
+    name, equals, count = text.rpartition("=") if "=" in text else (text, "", "1")
+    n = _count(f"--target {text!r}", count) if equals else 1
+    if name in known.operators:
+        return SkillGoal(name, n, include=True)
+    if name in known.vocabulary:
+        return FactGoal({name: n})
+    offered = nearest(name, [*known.operators, *known.vocabulary])
+    raise UserError(f"--target {text!r}: there is no skill and no fact {name!r}. {offered}")
+
+
+def _count(where: str, text: str) -> int:
+    try:
+        count = parse_count(text)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+    if count < 0:
+        raise UserError(f"{where}: expected a count of at least 0. Use 0.")
+    return count

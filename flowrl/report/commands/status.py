@@ -1,0 +1,37 @@
+"""``status``: the skill graph at a path, also while a run is at work on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from flowrl.config import RunConfig
+from flowrl.report.commands.flags import parse_flags
+from flowrl.report.status import render_status, status_json
+from flowrl.store.manifest import read_graph
+
+
+@dataclass(frozen=True)
+class StatusFlags:
+    """Shows a skill graph: every skill with its operator, plan, evidence and cost, and what was refused."""
+
+    graph_path: Path = RunConfig.graph_path
+    """Folder of the skill graph."""
+
+    json: bool = False
+    """Print JSON, for scripts."""
+
+
+def status(args: Sequence[str], prog: str) -> int:
+    """``flowrl status``."""
+    flags = parse_flags(StatusFlags, args, prog)
+    graph = read_graph(flags.graph_path)
+    if flags.json:
+        print(json.dumps(status_json(graph), indent=2))
+    else:
+        render_status(graph, Console())
+    return 0

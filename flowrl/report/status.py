@@ -1,0 +1,110 @@
+"""``flowrl status``: the skill graph as a person, or a script, looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flowrl.skills.graph import Failure, SkillGraph, SkillNode
+
+
+def status_json(graph: SkillGraph) -> dict[str, Any]:
+    """What ``flowrl status --json`` prints."""
+    return graph.summary()
+
+
+def render_status(graph: SkillGraph, console: Console) -> None:
+    """Prints every node and every failure. Reads nothing: any committed graph will do, also a live run's."""
+    console.print(_heading(graph))
+    if graph.nodes:
+        console.print(_nodes(graph.nodes))
+    if graph.failures:
+        console.print(_failures(graph.failures))
+
+
+def _heading(graph: SkillGraph) -> Text:
+    counts = f"{_plural(len(graph.nodes), 'skill')} accepted, {len(graph.failures)} refused"
+    return Text.assemble(
+        (_printable(graph.env_name), "bold"),
+        f": {counts}, {_count(graph.env_steps)} env steps, {_duration(graph.wall_s)}",
+    )
+
+
+def _nodes(nodes: tuple[SkillNode, ...]) -> Table:
+    table = Table(show_lines=True, title="Accepted skills", title_justify="left")
+    table.add_column("#", justify="right")
+    table.add_column("skill, operator, plan", ratio=1, overflow="fold")
+    table.add_column("success [95%]", no_wrap=True)
+    table.add_column("steps", justify="right", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("LLM", overflow="fold", max_width=16)
+    for node in nodes:
+        evidence = node.evidence
+        table.add_row(
+            str(node.index),
+            _claim(node),
+            Text(f"{evidence.success:.3f}\n[{evidence.success_low:.3f}, {evidence.success_high:.3f}]"),
+            _count(node.env_steps.total),
+            _duration(node.wall_s),
+            _models(node.llm),
+        )
+    return table
+
+
+def _failures(failures: tuple[Failure, ...]) -> Table:
+    table = Table(title="Refused", title_justify="left")
+    table.add_column("skill", overflow="fold", max_width=24)
+    table.add_column("stage", no_wrap=True)
+    table.add_column("reason", ratio=1, overflow="fold")
+    for failure in failures:
+        reason = f"{failure.reason} {failure.fix}".strip()
+        table.add_row(
+            Text(_printable(failure.name)), Text(_printable(failure.stage)), Text(_printable(reason))
+        )
+    return table
+
+
+def _claim(node: SkillNode) -> Text:
+    text = Text(_printable(node.name), style="bold")
+    for section, facts in node.operator.to_json().items():
+        if facts:
+            shown = ", ".join(f"{name} {count}" for name, count in facts.items())
+            text.append(_printable(f"\n{section} {shown}"), style="not bold")
+    steps = ", ".join(f"{skill} x{n}" for skill, n in node.plan)
+    return text.append(
+        _printable(f"\nplan {steps}" if steps else "\nstarts in a fresh world"), style="not bold dim"
+    )
+
+
+def _models(llm: Mapping[str, Any]) -> Text:
+    names = dict.fromkeys(str(value) for value in llm.values() if isinstance(value, str))
+    return Text(_printable("\n".join(names)))
+
+
+def _printable(text: str) -> str:
+    """A model's words, harmless to a terminal: control characters (escape sequences) become ``?``."""
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _count(number: int) -> str:
+    for limit, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g}{unit}"
+    return str(number)
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"

@@ -1,0 +1,344 @@
+"""The command line: what parses, what is refused in one line, what it costs to ask for help."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrl import cli
+from flowrl.errors import ProposalRefused, RunStopped, UserError
+from flowrl.report.commands.flags import format_count, parse_count
+
+HEAVY = ("jax", "craftax", "openai", "agentkit", "wandb", "flax", "torch")
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
+    """``(exit code, stdout, stderr)`` of the command in this process."""
+    code = cli.main(args)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any, int]]:
+    """Replaces the pipeline; collects the ``(run, llm, max_parallel_skills)`` that it was called with."""
+    calls: list[tuple[Any, Any, int]] = []
+
+    def run_bottomup(config: Any, llm: Any, listeners: list[Any], max_parallel_skills: int = 1) -> int:
+        assert listeners
+        calls.append((config, llm, max_parallel_skills))
+        return 0
+
+    module = types.ModuleType("flowrl.pipeline.run")
+    module.run_bottomup = run_bottomup  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "flowrl.pipeline.run", module)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ("bottomup --env_name Craftax-Symbolic-v1", {"env_name": "Craftax-Symbolic-v1", "use_wandb": True}),
+        ("bottomup --env_name Craftax-Symbolic-v1 --llm_name gpt-4o-mini", {"llm_name": "gpt-4o-mini"}),
+        (
+            "bottomup --max_nodes 20 --total_timesteps 2e8 --use_wandb",
+            {"max_nodes": 20, "total_timesteps": 200_000_000, "use_wandb": True},
+        ),
+        (
+            "bottomup --llm_name gpt-4o-mini --max_nodes 3 --graph-path exp/test_run/",
+            {"graph_path": Path("exp/test_run"), "max_nodes": 3},
+        ),
+        (
+            "bottomup --llm_name gpt-5 --max_nodes 10 --graph_path exp/test_run/ --current_i 3",
+            {"graph_path": Path("exp/test_run"), "current_i": 3},
+        ),
+        (
+            "bottomup-parallel --llm_name gpt-4o-mini --max_nodes 3 --max_parallel_skills 2 "
+            "--total_timesteps 5e7 --no-use_wandb",
+            {"max_parallel_skills": 2, "total_timesteps": 50_000_000, "use_wandb": False},
+        ),
+        ("bottomup_parallel", {"max_parallel_skills": 4}),
+        ("bottomup", {"max_parallel_skills": 1, "llm_name": "gpt-5", "current_i": None, "num_envs": None}),
+        ("bottomup --num-envs=64 --no-use-wandb", {"num_envs": 64, "use_wandb": False}),
+        ("bottomup --total_timesteps 200_000 --lr 1e-3", {"total_timesteps": 200_000, "lr": 1e-3}),
+        ("bottomup --llm_role coder=a --llm-role proposer=b", {"llm_role": ("coder=a", "proposer=b")}),
+        (
+            "bottomup --llm_fallback a b --llm_fallback=c --seed 1",
+            {"llm_fallback": ("a", "b", "c"), "seed": 1},
+        ),
+    ],
+)
+def test_what_users_type_parses(
+    ran: list[Any], args: str, expected: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flowrl.config import flags_of
+
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(args.split()) == 0
+    [(config, llm, slots)] = ran
+    flags = {**dict(flags_of(config)), **dict(flags_of(llm)), "max_parallel_skills": slots}
+    assert {name: flags[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ("bottomup --total_timesteps abc", "--total_timesteps: 'abc' is not a whole number"),
+        ("bottomup --total_timesteps -5", "--total_timesteps -5: expected a whole number of at least 1"),
+        ("bottomup --total_timesteps 0", "--total_timesteps 0"),
+        ("bottomup --total_timesteps 1.5", "--total_timesteps: '1.5' is not a whole number"),
+        ("bottomup --total_timesteps 1e999999999", "is too large"),
+        ("bottomup --total_timesteps nan", "'nan' is not a whole number"),
+        ("bottomup --num_envs many", "--num_envs: 'many' is not a whole number"),
+        ("bottomup --lr fast", "--lr: 'fast' is not a number"),
+        ("bottomup --lr nan", "--lr nan"),
+        ("bottomup --env_name Craftax-Symbolic-v2", "Did you mean 'Craftax-Symbolic-v1'?"),
+        ("bottomup --totl_timesteps 3", "Did you mean '--total_timesteps'?"),
+        ("bottomup --num_envs", "Missing value for argument '--num_envs'"),
+        ("bottomup --use_wandb maybe", "Unrecognized options: maybe"),
+        ("bottomup --num_envs 6 --num_steps 10", "Use --num_minibatches 6"),
+        ("bottomup --max_llm_usd -1", "--max_llm_usd -1"),
+        ("bottomup --max_llm_calls 0", "Use --max_llm_calls 1"),
+        ("bottomup --max_repairs -1", "Use --max_repairs 0"),
+        ("bottomup --max_requests_per_minute 0", "Use --max_requests_per_minute 1"),
+        ("bottomup --max_concurrency 0", "Use --max_concurrency 1"),
+        ("bottomup --timeout 0", "--timeout 0: expected a number above 0"),
+        ("bottomup --temperature 3", "Use --temperature 2"),
+        ("bottomup --max_new_tokens 0", "Use --max_new_tokens 1"),
+        ("bottomup-parallel --max_parallel_skills 0", "Use --max_parallel_skills 1"),
+        ("bottomup --max_parallel_skills 2", "--max_parallel_skills"),
+        ("bench throughput --num_envs 0", "Use --num_envs 1"),
+        ("bench startup --env_name Minecraft", "--env_name 'Minecraft'"),
+        ("check-skill", "Missing"),
+        ("check-skill nowhere.md", "'nowhere.md' does not exist"),
+        ("check-skill .", "is a folder"),
+        ("botomup", "Did you mean 'bottomup'?"),
+        ("bench", "startup, throughput"),
+        ("bench sped", "there is no command 'bench sped'"),
+        ("status --graph-path nowhere", "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, args: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *args.split())
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def commands() -> list[str]:
+    return list(cli.COMMANDS)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_help_explains_every_flag_with_its_default(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    code, out, err = run(capsys, *command.split(), "--help")
+    assert (code, err) == (0, "")
+    assert f"usage: flowrl {command}" in out
+    options = re.sub(r"(-{3,}|[│╭╰╮╯─\s])+", " ", out.split("-h, --help", 1)[1])
+    # A flag with a value, or a pair of flags; then its words; then what it is when left out.
+    chunks = re.split(r"(?<!, )(?=--[a-z_]+(?: [A-Z\[{]|, --no_))", options)[1:]
+    assert chunks
+    for chunk in chunks:
+        flag, words = chunk.split(maxsplit=1)
+        assert re.search(r"\((default:.*|required)\)", chunk), flag
+        assert len(words) > 30, flag
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["-m flowrl", "-m flowrl.bottomup", "-m flowrl.bottomup_parallel", "-m flowrl status", "-m flowrl plan"],
+)
+def test_help_is_quick_because_nothing_heavy_is_imported(module: str) -> None:
+    code = (
+        "import runpy, sys\n"
+        "argv = sys.argv[1:]\n"
+        "sys.argv = argv[1:] + ['--help']\n"
+        "try:\n"
+        "    runpy.run_module(argv[1], run_name='__main__', alter_sys=False)\n"
+        "except SystemExit as ended:\n"
+        "    assert not ended.code\n"
+        f"print('HEAVY', [name for name in {HEAVY} if name in sys.modules])\n"
+    )
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *module.split()], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip().endswith("HEAVY []")
+    assert time.monotonic() - began < 5  # 0.2 s alone; the machine may be busy
+
+
+def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert all(name in out for name in cli.COMMANDS)
+    assert run(capsys, "bench", "--help")[0] == 0
+    assert run(capsys)[0] == 2
+
+
+def test_dry_run_prints_what_was_resolved_and_touches_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "flowrl.pipeline.run", None)
+    code, out, err = run(
+        capsys, "bottomup", "--dry_run", "--total_timesteps", "5e7", "--llm_name", "playbook"
+    )
+    assert (code, err) == (0, "")
+    shown = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert shown["total_timesteps"] == "5e7"
+    assert shown["llm_name"] == "playbook"
+    assert shown["num_envs"] == "unset"
+    assert list(tmp_path.iterdir()) == []
+
+
+def command_that(monkeypatch: pytest.MonkeyPatch, raises: BaseException) -> None:
+    def body(_args: Any, _prog: str) -> int:
+        raise raises
+
+    command = types.SimpleNamespace(load=lambda: body, summary="")
+    monkeypatch.setitem(cli.COMMANDS, "bottomup", command)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (UserError("bad\nflag"), 2, "error: bad flag\n"),
+        (RunStopped("five failures in a row"), 3, "error: five failures in a row\n"),
+        (ProposalRefused("static", "no imports"), 1, "error: [static] no imports\n"),
+        (KeyboardInterrupt(), 130, "interrupted. The same command goes on from the last accepted skill.\n"),
+        (
+            OSError(28, "No space left on device", "exp/graph.json"),
+            2,
+            "error: No space left on device: exp/graph.json.\n",
+        ),
+    ],
+)
+def test_errors_become_a_line_and_an_exit_code(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    raised: BaseException,
+    code: int,
+    said: str,
+) -> None:
+    command_that(monkeypatch, raised)
+    assert run(capsys, "bottomup") == (code, "", said)
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    command_that(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["bottomup"])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("5000", 5000),
+        ("5e7", 50_000_000),
+        ("2E8", 200_000_000),
+        ("200_000", 200_000),
+        ("2.5e6", 2_500_000),
+        ("1.0", 1),
+        ("-3", -3),
+        ("+7", 7),
+        ("123456789123456789", 123456789123456789),
+    ],
+)
+def test_counts_are_read_as_people_write_them(text: str, value: int) -> None:
+    assert parse_count(text) == value
+    assert parse_count(format_count(value)) == value
+
+
+@pytest.mark.parametrize("text", ["", "abc", "1.5", "1e-3", "inf", "nan", "0x10", "5 000", "1e400", "2,000"])
+def test_what_is_no_count_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"whole number|too large"):
+        parse_count(text)
+
+
+def test_json_shape_of_check_skill(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reply = tmp_path / "reply.md"
+    reply.write_text("hello")
+    verdict = {"accepted": False, "stage": "parse", "reason": "no fenced block.", "fix": "Write one."}
+    module = types.ModuleType("flowrl.pipeline.check_skill")
+    module.check_skill_file = lambda _path, _env_name: verdict  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "flowrl.pipeline.check_skill", module)
+    code, out, _ = run(capsys, "check-skill", str(reply), "--json")
+    assert (code, json.loads(out)) == (1, verdict)
+    code, out, _ = run(capsys, "check-skill", str(reply))
+    assert (code, out) == (1, "refused [parse] no fenced block. Write one.\n")
+
+
+OPERATORS = {
+    "capacity": 9,
+    "skills": {
+        "collect_wood": {"gains": {"inventory:wood": "1*n"}},
+        "place_table": {"consumes": {"inventory:wood": 1}, "gains": {"near:crafting_table": 1}},
+        "collect_iron": {"requires": {"inventory:stone_pickaxe": 1}, "gains": {"inventory:iron": 1}},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "expected"),
+    [
+        ("place_table", 0, {"plan": [["collect_wood", 1], ["place_table", 1]], "proved": True}),
+        ("near:crafting_table", 0, {"plan": [["collect_wood", 1], ["place_table", 1]], "proved": True}),
+        ("inventory:wood=5 --have inventory:wood=2", 0, {"plan": [["collect_wood", 3]], "proved": True}),
+        ("collect_wood=3", 0, {"plan": [["collect_wood", 3]], "proved": True}),
+    ],
+)
+def test_plan_prints_a_proved_plan(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, target: str, code: int, expected: dict[str, Any]
+) -> None:
+    file = tmp_path / "operators.json"
+    file.write_text(json.dumps(OPERATORS))
+    got, out, _ = run(capsys, "plan", "--operators", str(file), "--json", "--target", *target.split())
+    assert (got, json.loads(out)) == (code, expected)
+
+
+def test_an_impossible_plan_names_what_is_missing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "operators.json"
+    file.write_text(json.dumps(OPERATORS))
+    args = ("plan", "--operators", str(file), "--target", "inventory:iron")
+    code, out, _ = run(capsys, *args, "--json")
+    assert code == 1
+    assert json.loads(out)["impossible"]["missing"] == "inventory:stone_pickaxe"
+    code, out, err = run(capsys, *args)
+    assert (code, out) == (1, "")
+    assert "inventory:stone_pickaxe" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ("--target inventory:wod", "Did you mean 'inventory:wood'?"),
+        ("--target collect_wood=many", "'many' is not a whole number"),
+        ("--target collect_wood --have inventory:wood", "expected FACT=COUNT"),
+        ("--target collect_wood --have inventory:wod=1", "Did you mean 'inventory:wood'?"),
+        ("--target collect_wood --have inventory:wood=-1", "at least 0"),
+        ("--target collect_wood --graph_path exp/x", "Give one of --operators"),
+        ("", "--target"),
+    ],
+)
+def test_bad_flags_of_plan(capsys: pytest.CaptureFixture[str], tmp_path: Path, args: str, said: str) -> None:
+    file = tmp_path / "operators.json"
+    file.write_text(json.dumps(OPERATORS))
+    code, _, err = run(capsys, "plan", "--operators", str(file), *args.split())
+    assert code == 2
+    assert err.count("\n") == 1
+    assert said in err
