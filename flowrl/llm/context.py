@@ -58,7 +58,7 @@ class ProposalContext:
     in_training: tuple[str, ...] = ()
     index: int = 0
     seed: int = 0
-    _all_taken: tuple[str, ...] | None = None
+    _all_taken: tuple[str, ...] | None = field(default=None, repr=False)
 
     @property
     def taken(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import itertools
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -128,8 +129,10 @@ class ModelSession:
 
     async def close(self) -> None:
         """Ends all connections and servers."""
-        for model in self._models.values():
-            await model.client.close()
+        async with AsyncExitStack() as stack:
+            # All of them, even where one fails to close.
+            for model in self._models.values():
+                stack.push_async_callback(model.client.close)
 
     def _chain(self, role: str) -> list[Resolved]:
         return [self._models[name] for name in dict.fromkeys([self._names[role], *self._fallbacks])]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from flowrl.pipeline.events import (
     Event,
     RunFinished,
+    RunNote,
     RunStarted,
     SkillAccepted,
     SkillRefused,
@@ -50,6 +51,8 @@ class PlainLines:
                     f"{event.env_name}, {event.llm_name}: graph {event.graph_path} ({there}), "
                     f"up to {event.max_nodes} skills"
                 )
+            case RunNote():
+                return f"note: {event.text}"
             case StageStarted():
                 return " ".join(part for part in (event.stage, event.skill, event.detail) if part)
             case TrainingProgress():

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from flowrl.rl.compiled import compiled
+
 
 class Perceived(Protocol):
     """What is read from one state. See the attributes' shapes for one env; programs batch them."""
@@ -105,8 +107,8 @@ class EnvPrograms:
     def __init__(self, env: Environment, batch: int) -> None:
         self.env = env
         self.batch = batch
-        self._generate = jax.jit(self._generate_chunk)
-        self._advance = jax.jit(self._advance_batch, donate_argnums=0)
+        self._generate = compiled(self._generate_chunk)
+        self._advance = compiled(self._advance_batch, donate=(0,))
         self.env_steps = 0
         """Env steps made so far, all uses together."""
 
@@ -136,7 +138,8 @@ class EnvPrograms:
     def advance(self, states: Any, actions: jax.Array, key: jax.Array) -> Placed:
         """One env step of all B envs. ``states`` is donated: do not use it afterwards."""
         self.env_steps += self.batch
-        return self._advance(states, actions, key)
+        placed: Placed = self._advance(states, actions, key)
+        return placed
 
 
 def _key_chunks(key: jax.Array, count: int) -> Iterator[jax.Array]:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flowrl.rl.compiled import compiled
 from flowrl.rl.environment import EnvPrograms, Placed, Seen
 from flowrl.rl.network import ActorCritic
 from flowrl.rl.task import GoalTable, Progress, Task, Verdict, goal_features, judge
@@ -61,7 +62,7 @@ class EpisodeRunner:
     def __init__(self, programs: EnvPrograms, network: ActorCritic) -> None:
         self.programs = programs
         self._network = network
-        self._choose = jax.jit(self._choose_actions)
+        self._choose = compiled(self._choose_actions)
 
     def run(self, task: Task, params: Any, starts: Placed, key: jax.Array) -> Outcomes:
         """One episode from every start state, to its end.
@@ -72,7 +73,7 @@ class EpisodeRunner:
             starts: E start states.
         """
         batch = self.programs.batch
-        note = jax.jit(functools.partial(_note, task))
+        note = compiled(functools.partial(_note, task))
         table = GoalTable.of([task])
         parts = []
         for first in range(0, starts.rows, batch):

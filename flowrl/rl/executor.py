@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flowrl.rl.compiled import compiled
 from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows
 from flowrl.rl.network import ActorCritic
 from flowrl.rl.task import GoalTable, Task, goal_features
@@ -97,7 +98,7 @@ class PlanExecutor:
     def __init__(self, programs: EnvPrograms, network: ActorCritic) -> None:
         self.programs = programs
         self._network = network
-        self._act = jax.jit(self._choose, static_argnames="limit", donate_argnums=(3, 4))
+        self._act = compiled(self._choose, donate=(3, 4))
 
     def reach(
         self,
@@ -143,7 +144,7 @@ class PlanExecutor:
         for step in range(max_steps * waves):
             step_key = jax.random.fold_in(key, step)
             actions, states, run, seen = self._act(
-                stacked, table, seen, states, run, worlds, step_key, limit=max_steps
+                stacked, table, seen, states, run, worlds, step_key, np.int32(max_steps)
             )
             if step % CHECK_EVERY == CHECK_EVERY - 1 and int(run.filled) >= wanted:
                 break
@@ -162,7 +163,7 @@ class PlanExecutor:
         run: _Run,
         worlds: Placed,
         key: jax.Array,
-        limit: int,
+        limit: jax.Array,
     ) -> tuple[jax.Array, Any, _Run, Seen]:
         """Banks what reached the goal, hands out fresh worlds where one ended, chooses the next actions."""
         at = _current_step(table, seen.snapshot)

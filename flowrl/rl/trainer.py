@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flowrl.rl.compiled import compiled
 from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows
 from flowrl.rl.network import ActorCritic, init_params
 from flowrl.rl.ppo import PPOSettings, Rollout, make_optimizer, ppo_update
@@ -103,8 +104,9 @@ class SlotTrainer:
         self._key = jax.random.key(seed)
         self._tasks: list[Task | None] = [None] * shape.num_slots
         self._judges: list[Callable[..., Verdict]] = [_idle_judge(shape.num_envs)] * shape.num_slots
-        self._act = jax.jit(self._act_batch, donate_argnums=(1, 2))
-        self._update = jax.jit(self._update_slots, donate_argnums=(0, 1))
+        self._init = compiled(self._init_params)
+        self._act = compiled(self._act_batch, donate=(1, 2))
+        self._update = compiled(self._update_slots, donate=(0, 1))
         self._bank: Placed | None = None
         self._carry: _Carry | None = None
 
@@ -128,14 +130,14 @@ class SlotTrainer:
         self._judges[slot] = slot_judge(task, slot, self.shape.num_envs)
         opt_state = make_optimizer(self.settings).init(params)
         self._carry = self._carry._replace(
-            params=_put_row(self._carry.params, params, slot),
-            opt_state=_put_row(self._carry.opt_state, opt_state, slot),
+            params=_writers()[1](self._carry.params, params, slot),
+            opt_state=_writers()[1](self._carry.opt_state, opt_state, slot),
             verdicts=tuple(
                 _all_ended(self.shape.num_envs) if k == slot else verdict
                 for k, verdict in enumerate(self._carry.verdicts)
             ),
         )
-        self._bank = _put_rows(self._bank, starts, slot * self.shape.bank_size)
+        self._bank = _writers()[0](self._bank, starts, slot * self.shape.bank_size)
         self._tables = _Tables(
             GoalTable.of(self._tasks),
             jnp.array([task.max_repeat if task else 1 for task in self._tasks], jnp.int32),
@@ -144,7 +146,7 @@ class SlotTrainer:
     def refresh(self, slot: int, starts: Placed, at: int) -> None:
         """Replaces the start states from row ``at`` on, so that a policy does not learn its bank by heart."""
         assert self._bank is not None
-        self._bank = _put_rows(self._bank, starts, slot * self.shape.bank_size + at)
+        self._bank = _writers()[0](self._bank, starts, slot * self.shape.bank_size + at)
 
     def release(self, slot: int) -> None:
         """Frees a slot; its envs idle until it is assigned again."""
@@ -158,12 +160,11 @@ class SlotTrainer:
 
     def initial_params(self, key: jax.Array) -> Any:
         """Fresh parameters of the network."""
+        return self._init(key)
+
+    def _init_params(self, key: jax.Array) -> Any:
         env = self.programs.env
         return init_params(self.network, key, env.view_shape, env.feature_count + GOAL_FEATURES)
-
-    def compiles(self) -> int:
-        """Programs compiled for ``act`` and ``update`` so far: 2, however many tasks came and went."""
-        return int(self._act._cache_size() + self._update._cache_size())  # type: ignore[attr-defined]
 
     # --- training ------------------------------------------------------------------------------
 
@@ -404,7 +405,8 @@ def slot_judge(task: Task, slot: int, num_envs: int) -> Callable[..., Verdict]:
         mine = jax.tree.map(lambda leaf: leaf[own], progress)
         return judge(task, mine, now[own], died[own], time_up[own])
 
-    return jax.jit(judge_slot)
+    judged: Callable[..., Verdict] = compiled(judge_slot)
+    return judged
 
 
 def _idle_judge(num_envs: int) -> Callable[..., Verdict]:
@@ -443,14 +445,18 @@ def _resized(starts: Placed, count: int) -> Placed:
     return jax.tree.map(lambda leaf: leaf[rows], starts)
 
 
-@functools.partial(jax.jit, donate_argnums=0)
+@functools.cache
+def _writers() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """``(put_rows, put_row)``, compiled; the first use asks for the device, importing must not."""
+    return compiled(_put_rows, donate=(0,)), compiled(_put_row, donate=(0,))
+
+
 def _put_rows(bank: Placed, rows: Placed, at: int | jax.Array) -> Placed:
     return jax.tree.map(
         lambda into, out: jax.lax.dynamic_update_slice_in_dim(into, out.astype(into.dtype), at, 0), bank, rows
     )
 
 
-@functools.partial(jax.jit, donate_argnums=0)
 def _put_row(stack: Any, row: Any, slot: int | jax.Array) -> Any:
     return jax.tree.map(lambda into, out: into.at[slot].set(out), stack, row)
 

@@ -21,7 +21,7 @@ from flowrl.llm.resolve import resolve
 torch = pytest.importorskip("torch", reason="the extra hf is not installed")
 transformers = pytest.importorskip("transformers", reason="the extra hf is not installed")
 
-TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
 NO_SYSTEM = (
     "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + TEMPLATE
 )
@@ -49,8 +49,9 @@ def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("causal")
     words = tokenizer(NO_SYSTEM)
     config = transformers.LlamaConfig(
-        vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
-        num_attention_heads=2, max_position_embeddings=32768, bos_token_id=None, eos_token_id=1, pad_token_id=0,
+        vocab_size=len(words), hidden_size=16, intermediate_size=32,
+        num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=32768, bos_token_id=None, eos_token_id=1, pad_token_id=0,
     )  # fmt: skip
     torch.manual_seed(0)
     transformers.LlamaForCausalLM(config).save_pretrained(folder)

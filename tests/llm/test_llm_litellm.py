@@ -17,6 +17,9 @@ from flowrl.llm.resolve import resolve
 
 pytest.importorskip("litellm", reason="the extra litellm is not installed")
 
+# Of litellm's own types.
+pytestmark = pytest.mark.filterwarnings("ignore:Item 'summary' on TypedDict class:UserWarning")
+
 NAME = "litellm_openai/gpt-4-turbo"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -210,3 +212,23 @@ def test_every_call_is_on_disk_with_what_went_wrong(
     assert bad["reply"] is None
     assert bad["error"]["kind"] == "fatal"
     assert bad["usd"] is None
+
+
+def test_the_server_runs_as_a_script(
+    playbook_folder: Path, fast: RetryPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Path(__file__).with_name("loopback.py")
+    with subprocess.Popen(
+        [sys.executable, str(script), "--port", "0", "--replies", str(playbook_folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            monkeypatch.setenv("OPENAI_BASE_URL", process.stdout.readline().strip())
+            monkeypatch.setenv("OPENAI_API_KEY", KEY)
+            outcome = call(fast)
+        finally:
+            process.terminate()
+    assert outcome.reply is not None
+    assert outcome.reply.text == "ready"

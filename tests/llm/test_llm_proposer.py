@@ -390,7 +390,7 @@ def test_what_is_cut_first_is_fixed_and_names_stay_taken(context: ProposalContex
         shorter, cuts = shorten(full, level)
         assert cuts == tuple(label for label, _ in CUTS[:level])
         assert shorter.taken == full.taken
-        sizes.append(len(repr(replace(shorter, _all_taken=None))))
+        sizes.append(len(repr(shorter)))
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == len(sizes)
 
@@ -436,6 +436,7 @@ def test_several_threads_may_propose_at_once(
         for thread in threads:
             thread.join(timeout=30)
     assert len(texts) == 4
+    assert len(server.requests) == 12
     assert [record["id"] for record in records(tmp_path)] == [f"{number:06d}" for number in range(12)]
     assert KEY not in "".join(path.read_text() for path in (tmp_path / "llm").iterdir())
     proposer.close()

@@ -1,4 +1,4 @@
-"""vLLM: by URL, and started by flowrl, with a stand-in for the command ``vllm``. Nothing may be left running."""
+"""vLLM: by URL, and started by flowrl, with a stand-in for the command ``vllm``. Nothing is left running."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_what_is_missing_is_said_before_anything_starts(
     with pytest.raises(FatalProviderError, match="tokenizer_path '/no/such/tokenizer' does not exist"):
         stand.resolve("tiny")
     stand.register("tiny", tensor_parallel=2)
-    with pytest.raises(UserError, match="'tensor_parallel' is no engine argument.*tensor_parallel_size"):
+    with pytest.raises(UserError, match=r"'tensor_parallel' is no engine argument.*tensor_parallel_size"):
         stand.resolve("tiny")
     stand.register("tiny")
     monkeypatch.setenv("PATH", "")

@@ -1,8 +1,8 @@
 """Stands in for the command ``vllm``: takes the arguments of ``vllm serve``, starts a worker process, serves.
 
-Writes the pids of itself and its worker, its arguments and the keys in its environment into ``$DOUBLE_NOTES``. The
-served model's name decides how it behaves: ``deaf`` ignores polite signals, ``broken`` ends at once, ``slow`` never
-gets healthy.
+Writes the pids of itself and its worker, its arguments and the keys in its environment into
+``$DOUBLE_NOTES``. The served model's name decides how it behaves: ``deaf`` ignores polite signals, ``broken``
+ends at once, ``slow`` never gets healthy.
 """
 
 from __future__ import annotations

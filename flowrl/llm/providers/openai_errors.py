@@ -82,7 +82,10 @@ def _from_status(
 
 def retry_after(error: Exception) -> float | None:
     """Seconds that the server asks to wait (``Retry-After``, as seconds or as a date), if it does."""
-    headers = getattr(getattr(error, "response", None), "headers", None)
+    # litellm keeps them beside a made-up response that has none.
+    headers = getattr(error, "litellm_response_headers", None) or getattr(
+        getattr(error, "response", None), "headers", None
+    )
     if headers is None:
         return None
     try:
