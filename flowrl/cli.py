@@ -42,6 +42,7 @@ COMMANDS = {
     "bottomup-parallel": Command("learn:bottomup_parallel", "learn a skill graph, several skills at a time"),
     "check-skill": Command("check_skill:check_skill", "check a model's reply in a file, as a run would"),
     "plan": Command("plan:plan", "plan how to reach a fact or a skill, with proof"),
+    "evaluate": Command("evaluate:evaluate", "play whole episodes with a graph's skills, and score them"),
     "status": Command("status:status", "show a skill graph: skills, evidence, failures"),
     "models list": Command("models:models_list", "list the language models that can be named"),
     "models check": Command("models:models_check", "ask one model for a word, to see that it answers"),
@@ -49,6 +50,7 @@ COMMANDS = {
     "bench throughput": Command(
         "bench:throughput", "env steps per second of PPO training, and where they go"
     ),
+    "bench llm": Command("bench:llm", "how many of a model's proposals hold up, and what they cost"),
 }
 
 

@@ -190,7 +190,8 @@ class Client:
         except ProviderError as error:
             error.args = (redact(str(error)),)
             raise
-        return replace(reply, latency_s=round(time.perf_counter() - started, 3))
+        # A server may say anything, a key that it was sent included: what it says goes to disk and screen.
+        return replace(reply, text=redact(reply.text), latency_s=round(time.perf_counter() - started, 3))
 
     async def close(self) -> None:
         """Ends what the provider holds."""

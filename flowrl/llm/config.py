@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from flowrl.config import Bounds
 
 
 @dataclass(frozen=True)
@@ -45,3 +48,16 @@ class LlmConfig:
 
     max_new_tokens: int | None = None
     """The longest answer in tokens; default: the model's registry entry, or 4096."""
+
+
+LLM_BOUNDS: Mapping[str, Bounds] = {
+    "max_repairs": Bounds(0, 100),
+    "max_llm_usd": Bounds(0, 1_000_000, whole=False, open_low=True),
+    "max_llm_calls": Bounds(1, 1_000_000),
+    "max_requests_per_minute": Bounds(1, 1_000_000),
+    "max_concurrency": Bounds(1, 1000),
+    "timeout": Bounds(0, 86_400, whole=False, open_low=True),
+    "temperature": Bounds(0, 2, whole=False),
+    "max_new_tokens": Bounds(1, 10_000_000),
+}
+"""Bounds of every flag here that is a number."""

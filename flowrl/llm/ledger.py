@@ -8,11 +8,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowrl.llm.errors import BudgetExhausted
 from flowrl.llm.interface import Usage
-from flowrl.llm.registry import Price
+
+if TYPE_CHECKING:  # ``status`` reads ledgers, and must not wait for pydantic
+    from flowrl.llm.registry import Price
 
 
 @dataclass(frozen=True)
@@ -54,48 +56,60 @@ class Call:
 class Total:
     """A sum over calls.
 
-    ``usd`` is the known part; ``unknown_calls`` counts the calls whose cost is not in it. ``failed_requests``
-    are not in it either: most providers charge nothing for them, none says so in its reply.
+    ``usd`` is the known part; ``unknown_calls`` counts the calls whose cost is not in it. Likewise for the
+    tokens, with ``uncounted_calls``. ``failed_requests`` are in neither: most providers charge nothing for
+    them, none says so in its reply.
     """
 
     calls: int = 0
+    answered: int = 0
     requests: int = 0
     failed_requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     usd: float = 0.0
     unknown_calls: int = 0
+    uncounted_calls: int = 0
 
     def plus(self, call: Call) -> Total:
         """This total and one more call."""
+        uncounted = call.usage.prompt_tokens is None or call.usage.completion_tokens is None
         return Total(
             calls=self.calls + 1,
+            answered=self.answered + (not call.failed),
             requests=self.requests + call.requests,
             failed_requests=self.failed_requests + call.requests - (0 if call.failed else 1),
             prompt_tokens=self.prompt_tokens + (call.usage.prompt_tokens or 0),
             completion_tokens=self.completion_tokens + (call.usage.completion_tokens or 0),
             usd=self.usd + (call.usd or 0.0),
             unknown_calls=self.unknown_calls + (call.usd is None and not call.failed),
+            uncounted_calls=self.uncounted_calls + (uncounted and not call.failed),
         )
 
     @property
     def cost(self) -> str:
-        """Dollars for people: ``$0.0123``, ``unknown``, or ``$0.0123 and 2 calls of unknown cost``."""
-        if not self.unknown_calls:
-            return f"${self.usd:.4f}"
-        if self.unknown_calls == self.calls:
+        """For people: ``$0.0123``, ``free``, ``no answer``, ``unknown``, or how much of it is unknown."""
+        if not self.answered:
+            return "no answer"
+        if self.unknown_calls == self.answered:
             return "unknown"
+        if not self.unknown_calls:
+            return "free" if self.usd == 0 else "< $0.0001" if self.usd < 0.0001 else f"${self.usd:.4f}"
         plural = "s" if self.unknown_calls > 1 else ""
         return f"${self.usd:.4f} and {self.unknown_calls} call{plural} of unknown cost"
 
     def to_json(self) -> dict[str, Any]:
-        """``usd`` is null when any part of it is unknown; ``usd_known`` is the known part."""
+        """``usd`` and tokens are null when any part of them is unknown; ``..._known`` is the known part."""
+        counted = not self.uncounted_calls
         return {
             "calls": self.calls,
+            "answered": self.answered,
             "requests": self.requests,
             "failed_requests": self.failed_requests,
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
+            "prompt_tokens": self.prompt_tokens if counted else None,
+            "prompt_tokens_known": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens if counted else None,
+            "completion_tokens_known": self.completion_tokens,
             "usd": None if self.unknown_calls else round(self.usd, 6),
             "usd_known": round(self.usd, 6),
             "cost": self.cost,

@@ -99,6 +99,7 @@ def call_from_record(record: Mapping[str, Any]) -> Call:
     """A ledger entry from what :meth:`Recorder.write` wrote."""
     task = record.get("task") or {}
     usage = record.get("usage") or {}
+    requests = record.get("requests")
     return Call(
         id=str(record["id"]),
         time=str(record.get("time", "")),
@@ -111,6 +112,6 @@ def call_from_record(record: Mapping[str, Any]) -> Call:
         usage=Usage(usage.get("prompt_tokens"), usage.get("completion_tokens")),
         usd=record.get("usd"),
         latency_s=float(record.get("latency_s") or 0.0),
-        requests=int(record.get("requests") or 1),
+        requests=1 if requests is None else int(requests),  # 0 where the budget was used up before any
         failed=record.get("reply") is None,
     )

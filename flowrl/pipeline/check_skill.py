@@ -5,17 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flowrl.codegen.check import check_reply
+from flowrl.codegen.check import check_proposal
+from flowrl.codegen.parse import parse_reply
+from flowrl.codegen.static import check_source
 from flowrl.codegen.tracer import Tracer
-from flowrl.config import PPOConfig
 from flowrl.errors import ProposalRefused, UserError
-from flowrl.pipeline.probing import ProbeBankBuilder
-from flowrl.pipeline.sizes import resolve_sizes
-from flowrl.pipeline.workbench import build_workbench
+from flowrl.pipeline.probing import random_play
 from flowrl.worlds.registry import make_world
-
-PROBING_ENVS = 64
-"""Envs of random play: enough to probe with, quick to start."""
 
 
 def check_skill_file(path: Path, env_name: str) -> dict[str, Any]:
@@ -23,6 +19,7 @@ def check_skill_file(path: Path, env_name: str) -> dict[str, Any]:
 
     Returns:
         ``{"accepted": bool, "stage", "reason", "fix", "name"}``; the last four are text or None.
+        ``name`` is the skill's, as soon as it could be read.
 
     Raises:
         UserError: the file cannot be read, or the world is unknown.
@@ -32,18 +29,21 @@ def check_skill_file(path: Path, env_name: str) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}. Give a text file that holds one reply.") from None
-    _, shape = resolve_sizes(PPOConfig(num_envs=PROBING_ENVS), 1, PROBING_ENVS)
-    probing = ProbeBankBuilder(build_workbench(world, PPOConfig(), shape, seed=0))
-    probing.add_random_play()
-    with Tracer() as tracer:
-        try:
-            checked = check_reply(text, world, tracer, probing.bank())
-        except ProposalRefused as refusal:
-            return {
-                "accepted": False,
-                "stage": refusal.stage,
-                "reason": refusal.reason,
-                "fix": refusal.fix or None,
-                "name": None,
-            }
-    return {"accepted": True, "stage": None, "reason": None, "fix": None, "name": checked.proposal.name}
+    name = None
+    try:
+        proposal = parse_reply(text, world.vocabulary)
+        name = proposal.name
+        # Refused here it is refused at once, before the game has to be played.
+        check_source(proposal.source, world.snapshot_spec, world.enums)
+        with Tracer() as tracer:
+            tracer.start()
+            check_proposal(proposal, world, tracer, random_play(world))
+    except ProposalRefused as refusal:
+        return {
+            "accepted": False,
+            "stage": refusal.stage,
+            "reason": refusal.reason,
+            "fix": refusal.fix or None,
+            "name": name,
+        }
+    return {"accepted": True, "stage": None, "reason": None, "fix": None, "name": name}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -76,11 +76,15 @@ class SkillAccepted(Event):
 
 @dataclass(frozen=True)
 class SkillRefused(Event):
-    """A proposal or a trained skill was refused. ``stage`` and ``reason`` as in ``ProposalRefused``."""
+    """A proposal or a trained skill was refused. ``stage`` and ``reason`` as in ``ProposalRefused``.
+
+    ``llm`` says who wrote what was trained and what that cost, as in ``SkillNode.llm``; empty before.
+    """
 
     skill: str
     stage: str
     reason: str
+    llm: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +82,9 @@ class SkillInTraining:
         slot: its place in the trainer.
         llm: role -> model that wrote it.
         reply: the model's whole reply.
+        asked_at: ``time.monotonic()`` when its proposal was asked for.
+        env_steps: what it has cost so far.
+        evidence: of the last validation.
     """
 
     skill: CheckedSkill
@@ -90,16 +96,15 @@ class SkillInTraining:
     bench: Workbench
     config: RunConfig
     emit: Listener
-    started: float = field(default_factory=time.monotonic)
-    train_steps: int = 0
-    prepare_steps: int = 0
-    validate_steps: int = 0
+    asked_at: float
+    env_steps: EnvSteps = field(default_factory=EnvSteps)
     curves: list[dict[str, float]] = field(default_factory=list)
     window: SuccessWindow = field(default_factory=SuccessWindow)
     starts: Placed | None = None
     evidence: Evidence | None = None
     _validations: int = 0
     _next_validation: int = 0
+    _refreshes: int = 0
     _refreshed: int = 0
     _refresh_cost: int = 0
     _last_update: float = field(default_factory=time.monotonic)
@@ -110,14 +115,28 @@ class SkillInTraining:
         return self.skill.proposal.name
 
     @property
-    def env_steps(self) -> EnvSteps:
-        """What it has cost so far."""
-        return EnvSteps(train=self.train_steps, prepare=self.prepare_steps, validate=self.validate_steps)
+    def train_steps(self) -> int:
+        """Env steps trained so far."""
+        return self.env_steps.train
 
     @property
     def wall_s(self) -> float:
-        """Seconds since its preparation began."""
-        return time.monotonic() - self.started
+        """Seconds since its proposal was asked for."""
+        return time.monotonic() - self.asked_at
+
+    def _spend(self, stage: Literal["train", "prepare", "validate"], count: int) -> None:
+        self.env_steps = dataclasses.replace(
+            self.env_steps, **{stage: getattr(self.env_steps, stage) + count}
+        )
+
+    @contextlib.contextmanager
+    def _counting(self, stage: Literal["prepare", "validate"]) -> Iterator[None]:
+        """The env steps made inside count for ``stage``, also when it ends in a refusal."""
+        before = self.bench.programs.env_steps
+        try:
+            yield
+        finally:
+            self._spend(stage, self.bench.programs.env_steps - before)
 
     def prepare(self) -> None:
         """Banks start states and takes the slot.
@@ -126,10 +145,9 @@ class SkillInTraining:
             ProposalRefused: stage ``prepare``.
         """
         self.emit(StageStarted("prepare", self.name, str(self.source.steps)))
-        before = self.bench.programs.env_steps
-        self.starts = self.source.training(self.bench.shape.bank_size)
-        self._refresh_cost = max(self.bench.programs.env_steps - before, 1) // 4
-        self.prepare_steps += self.bench.programs.env_steps - before
+        with self._counting("prepare"):
+            self.starts = self.source.training(self.bench.shape.bank_size)
+        self._refresh_cost = self.env_steps.prepare // 4
         self.bench.trainer.assign(self.slot, self.task, self.starts)
         self.emit(StageStarted("train", self.name, f"up to {self.budget:,} env steps"))
         self._last_update = time.monotonic()
@@ -152,7 +170,7 @@ class SkillInTraining:
     def note(self, report: SlotReport) -> None:
         """Takes in one update: curves, the success window, and new start states when they are due."""
         shape = self.bench.shape
-        self.train_steps += shape.num_envs * shape.num_steps
+        self._spend("train", shape.num_envs * shape.num_steps)
         self.window.add(report.episodes, report.successes)
         now = time.monotonic()
         rate = shape.batch * shape.num_steps / max(now - self._last_update, 1e-9)
@@ -174,20 +192,17 @@ class SkillInTraining:
         if self._refreshed + self._refresh_cost > REFRESH_SHARE * self.train_steps:
             return
         quarter = max(self.bench.shape.bank_size // 4, 1)
-        before = self.bench.programs.env_steps
-        try:
+        before, fresh = self.env_steps.prepare, None
+        # When the plan does not work often enough this time, the bank stays as it is.
+        with self._counting("prepare"), contextlib.suppress(ProposalRefused):
             fresh = self.source.training(quarter)
-        except ProposalRefused:
-            # The bank that training began with stays: the plan works, only not often enough this time.
-            fresh = None
-        cost = self.bench.programs.env_steps - before
         # Worlds themselves cost about 20 env steps each to generate.
-        self._refresh_cost = cost + 20 * quarter
+        self._refresh_cost = self.env_steps.prepare - before + 20 * quarter
         self._refreshed += self._refresh_cost
-        self.prepare_steps += cost
         if fresh is not None and fresh.rows == quarter:
-            at = quarter * int(self._refreshed // max(self._refresh_cost, 1)) % self.bench.shape.bank_size
+            at = self._refreshes * quarter % self.bench.shape.bank_size
             self.bench.trainer.refresh(self.slot, fresh, min(at, self.bench.shape.bank_size - quarter))
+            self._refreshes += 1
 
     @property
     def due(self) -> bool:
@@ -207,7 +222,8 @@ class SkillInTraining:
         """Episodes on worlds that training never saw; True when the skill is good enough.
 
         Raises:
-            ProposalRefused: stage ``train`` or ``validate``, when it is not and the budget is spent.
+            ProposalRefused: stage ``train`` or ``validate``, when it is not and the budget is spent; stage
+                ``prepare``, when the plan to its start states fails in these worlds.
         """
         wanted = self.config.validation.success_state_rate
         success = self.window.success or 0.0
@@ -220,15 +236,14 @@ class SkillInTraining:
             )
         episodes = self.config.validation.validation_episodes
         self.emit(StageStarted("validate", self.name, f"{episodes} episodes on unseen worlds"))
-        before = self.bench.programs.env_steps
-        starts = self.source.held_out(episodes, self._validations)
-        outcomes = self.bench.episodes.run(
-            self.task,
-            self.bench.trainer.params(self.slot),
-            _cycled(starts, episodes),
-            jax.random.fold_in(jax.random.key(self.bench.seed + 1), self._validations),
-        )
-        self.validate_steps += self.bench.programs.env_steps - before
+        with self._counting("validate"):
+            starts = self.source.held_out(episodes, self._validations)
+            outcomes = self.bench.episodes.run(
+                self.task,
+                self.bench.trainer.params(self.slot),
+                _cycled(starts, episodes),
+                jax.random.fold_in(jax.random.key(self.bench.seed + 1), self._validations),
+            )
         self._validations += 1
         self.evidence = evidence_of(outcomes, self.task, self.skill)
         self._last_update = time.monotonic()

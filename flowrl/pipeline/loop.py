@@ -15,7 +15,7 @@ import numpy as np
 
 from flowrl.codegen.tracer import Tracer
 from flowrl.config import RunConfig
-from flowrl.errors import ExhaustedProviderError, ProposalRefused, RunStopped
+from flowrl.errors import ProposalRefused, ProviderError, RunStopped
 from flowrl.llm.errors import NothingToPropose
 from flowrl.pipeline.events import Listener, SkillAccepted, SkillRefused
 from flowrl.pipeline.learner import SkillInTraining
@@ -68,7 +68,7 @@ class BottomUp:
         self._emit = emit
         self._training: dict[int, SkillInTraining] = {}
         self._failures_in_a_row = 0
-        self._stopped_by: ExhaustedProviderError | None = None
+        self._stopped_by: ProviderError | None = None
         self._waiting = False
 
     def run(self) -> None:
@@ -76,7 +76,7 @@ class BottomUp:
 
         Raises:
             RunStopped: after too many failures in a row; the graph can be resumed.
-            ExhaustedProviderError: no more proposals; what was in training was finished first.
+            ProviderError: no more proposals; what was in training was finished first.
         """
         while len(self._store.graph.nodes) < self._config.max_nodes:
             self._fill_slots()
@@ -97,7 +97,7 @@ class BottomUp:
         return wanted > 0 and self._stopped_by is None and not self._waiting
 
     def _start_skill(self, slot: int) -> None:
-        in_training = [skill.name for skill in self._training.values()]
+        in_training = {skill.name: skill.skill.proposal.operator for skill in self._training.values()}
         try:
             proposal = self._proposals.next(self._store.graph, in_training, self._probing.bank())
         except NothingToPropose as nothing:
@@ -106,11 +106,14 @@ class BottomUp:
             else:
                 self._stopped_by = nothing
             return
-        except ExhaustedProviderError as exhausted:
-            self._stopped_by = exhausted
+        except ProviderError as error:
+            self._stopped_by = error
             return
         if isinstance(proposal, GivenUp):
-            self._give_up(proposal.name, proposal.refusal, proposal.reply, proposal.llm, proposal.operator)
+            self._give_up(
+                proposal.name, proposal.refusal, proposal.reply, proposal.llm, proposal.operator,
+                wall_s=proposal.wall_s,
+            )  # fmt: skip
             return
         skill = self._in_slot(proposal, slot)
         try:
@@ -138,7 +141,7 @@ class BottomUp:
         )
         return SkillInTraining(
             proposal.skill, task, source, slot, dict(proposal.llm), proposal.reply,
-            self._bench, self._config, self._emit,
+            self._bench, self._config, self._emit, proposal.asked_at,
         )  # fmt: skip
 
     # --- train, validate -----------------------------------------------------------------------
@@ -171,6 +174,7 @@ class BottomUp:
 
     def _free(self, slot: int) -> None:
         del self._training[slot]
+        self._bench.trainer.release(slot)
         self._waiting = False
 
     # --- commit --------------------------------------------------------------------------------
@@ -203,7 +207,6 @@ class BottomUp:
             states_to_tree(stored),
             skill.curves,
         )
-        self._bench.trainer.release(skill.slot)
         learned = LearnedSkill(node.name, node.operator, skill.task, params)
         self._library.add(learned)
         self._probing.add_skill_play(learned, skill.starts)
@@ -228,7 +231,7 @@ class BottomUp:
 
     def _give_up_skill(self, skill: SkillInTraining, refusal: ProposalRefused) -> None:
         checked = skill.skill.proposal
-        self._emit(SkillRefused(checked.name, refusal.stage, str(refusal)))
+        self._emit(SkillRefused(checked.name, refusal.stage, refusal.reason, skill.llm))
         self._give_up(
             checked.name, refusal, skill.reply, skill.llm, checked.operator,
             skill.env_steps, skill.wall_s, skill.curves,

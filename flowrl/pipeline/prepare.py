@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
@@ -17,19 +18,25 @@ from flowrl.skills.plan import Impossible, Plan, PlanningGaveUp, SkillGoal
 from flowrl.skills.planner import plan
 from flowrl.skills.simulator import prove
 from flowrl.skills.teleo import start_condition
+from flowrl.worlds.base import World
 
 MIN_STARTS = 32
 """Fewer start states than this would be learned by heart: the skill is refused."""
 
 
-def plan_for(name: str, operator: Operator, library: SkillLibrary, bench: Workbench) -> Plan:
+def plan_for(name: str, operator: Operator, learned: Mapping[str, Operator], world: World) -> Plan:
     """A proved plan from a fresh world to where the skill can start.
+
+    Args:
+        name: of the skill.
+        operator: of the skill.
+        learned: what the plan may be made of: the accepted skills' operators.
+        world: whose facts these are.
 
     Raises:
         ProposalRefused: stage ``plan``; there is no such plan.
     """
-    world = bench.world
-    operators = {**library.operators, name: operator}
+    operators = {**learned, name: operator}
     goal = SkillGoal(name)
     try:
         found = plan(world.initial_facts, operators, goal, world.vocabulary)

@@ -10,9 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowrl.codegen.transitions import ProbeBank, Transitions
+from flowrl.config import PPOConfig
+from flowrl.pipeline.compilation_cache import use_compilation_cache
 from flowrl.pipeline.library import LearnedSkill
-from flowrl.pipeline.workbench import Workbench
+from flowrl.pipeline.sizes import resolve_sizes
+from flowrl.pipeline.workbench import Workbench, build_workbench
 from flowrl.rl.environment import Placed, Seen
+from flowrl.worlds.base import World
 
 RANDOM_STEPS = 48
 """Env steps of random play, each of the whole batch."""
@@ -25,6 +29,18 @@ KEPT = 1024
 
 START_STATES = 128
 """Snapshots of states that skills could start in."""
+
+RANDOM_ENVS = 64
+"""Envs of random play where nothing is trained: enough to probe with, quick to start."""
+
+
+def random_play(world: World) -> ProbeBank:
+    """What a proposal is probed with where there is no run: random play alone."""
+    use_compilation_cache()
+    _, shape = resolve_sizes(PPOConfig(num_envs=RANDOM_ENVS), 1, RANDOM_ENVS)
+    builder = ProbeBankBuilder(build_workbench(world, PPOConfig(), shape, seed=0))
+    builder.add_random_play()
+    return builder.bank()
 
 
 class ProbeBankBuilder:

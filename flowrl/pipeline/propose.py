@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from flowrl.codegen.check import CheckedSkill, check_reply
+from flowrl.codegen.check import CheckedSkill, check_proposal
+from flowrl.codegen.parse import MAX_NAME_CHARS, parse_reply
 from flowrl.codegen.tracer import Tracer
 from flowrl.codegen.transitions import ProbeBank
 from flowrl.errors import ProposalRefused
 from flowrl.llm.ledger import summarize
 from flowrl.llm.proposer import AcceptedSkill, Failure, ProposalContext, ProposalUnusable, ProposedReply
+from flowrl.llm.reply_text import find_json
 from flowrl.pipeline.events import Listener, SkillRefused, StageStarted
 from flowrl.pipeline.library import SkillLibrary
 from flowrl.pipeline.prepare import plan_for
 from flowrl.pipeline.workbench import Workbench
 from flowrl.skills.facts import FactKind
 from flowrl.skills.graph import SkillGraph
-from flowrl.skills.operator import Linear, Operator
+from flowrl.skills.operator import Count, Linear, Operator
 from flowrl.skills.plan import Plan
 from flowrl.worlds.base import World
 
@@ -47,12 +50,14 @@ class FeasibleSkill:
         plan: proved.
         reply: the model's whole reply.
         llm: role -> model.
+        asked_at: ``time.monotonic()`` when it was asked for.
     """
 
     skill: CheckedSkill
     plan: Plan
     reply: str
     llm: Mapping[str, Any]
+    asked_at: float
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,9 @@ class GivenUp:
         name: of the skill, or ``unnamed`` when no reply could be read.
         refusal: the last.
         reply: the last.
-        llm: role -> model.
+        llm: who wrote it and what it cost, as in the graph.
         operator: its claim, when it could be read.
+        wall_s: seconds since it was asked for.
     """
 
     name: str
@@ -72,6 +78,7 @@ class GivenUp:
     reply: str
     llm: Mapping[str, Any]
     operator: Operator | None
+    wall_s: float
 
 
 class Proposals:
@@ -93,52 +100,69 @@ class Proposals:
         self._emit = emit
         self._max_repairs = max_repairs
 
-    def next(self, graph: SkillGraph, in_training: Sequence[str], bank: ProbeBank) -> FeasibleSkill | GivenUp:
+    def next(
+        self, graph: SkillGraph, in_training: Mapping[str, Operator], bank: ProbeBank
+    ) -> FeasibleSkill | GivenUp:
         """The next proposal, checked and planned for, or what became of it."""
-        context = context_of(graph, in_training, self._bench.world, self._bench.seed)
+        asked_at = time.monotonic()
+        context = context_of(graph, tuple(in_training), self._bench.world, self._bench.seed)
         self._emit(StageStarted("propose", "", f"node {context.index}"))
-        name, operator = UNNAMED, None
+        name, text = UNNAMED, ""
+        operator: Operator | None = None
+        answers: list[ProposedReply] = []
+
+        def give_up(refusal: ProposalRefused) -> GivenUp:
+            return GivenUp(name, refusal, text, _llm(answers), operator, time.monotonic() - asked_at)
+
         try:
-            answer = self._source.propose(context)
-        except ProposalUnusable as unusable:
-            self._emit(SkillRefused(unusable.skill or UNNAMED, unusable.stage, str(unusable)))
-            return GivenUp(
-                unusable.skill or UNNAMED, unusable, unusable.reply.text, _llm([unusable.reply]), None
-            )
-        answers = [answer]
-        for attempt in range(1, self._max_repairs + 2):
-            try:
-                skill = check_reply(answer.text, self._bench.world, self._tracer, bank)
-                name, operator = skill.proposal.name, skill.proposal.operator
-                self._emit(StageStarted("plan", name))
-                check_new(name, operator, graph, in_training, self._bench.world)
-                plan = plan_for(name, operator, self._library, self._bench)
-                return FeasibleSkill(skill, plan, answer.text, _llm(answers))
-            except ProposalRefused as refusal:
-                self._emit(SkillRefused(name, refusal.stage, str(refusal)))
-                if attempt > self._max_repairs:
-                    return GivenUp(name, refusal, answer.text, _llm(answers), operator)
+            answers.append(self._source.propose(context))
+            for attempt in range(1, self._max_repairs + 2):
+                text = answers[-1].text
+                name, operator = _name_in(text) or name, None
                 try:
-                    answer = self._source.repair(context, answer.text, refusal, attempt)
-                except ProposalUnusable as unusable:
-                    self._emit(SkillRefused(name, unusable.stage, str(unusable)))
-                    return GivenUp(name, unusable, answer.text, _llm([*answers, unusable.reply]), operator)
-                answers.append(answer)
+                    proposal = parse_reply(text, self._bench.world.vocabulary)
+                    name, operator = proposal.name, proposal.operator
+                    self._emit(StageStarted("check", name))
+                    skill = check_proposal(proposal, self._bench.world, self._tracer, bank)
+                    self._emit(StageStarted("plan", name))
+                    check_new(name, operator, graph, in_training, self._bench.world)
+                    plan = plan_for(name, operator, self._library.operators, self._bench.world)
+                    return FeasibleSkill(skill, plan, text, _llm(answers), asked_at)
+                except ProposalRefused as refusal:
+                    self._emit(SkillRefused(name, refusal.stage, refusal.reason))
+                    if attempt > self._max_repairs:
+                        return give_up(refusal)
+                    answers.append(self._source.repair(context, text, refusal, attempt))
+        except ProposalUnusable as unusable:
+            answers.append(unusable.reply)
+            name, text = unusable.skill or name, text or unusable.reply.text
+            self._emit(SkillRefused(name, unusable.stage, unusable.reason))
+            return give_up(unusable)
         raise AssertionError("unreachable: the last attempt returns")
 
 
+def _name_in(text: str) -> str:
+    """The skill's name in a reply that may be wrong in every other way; empty when there is none."""
+    try:
+        name = find_json(text).get("name")
+    except ValueError:
+        return ""
+    return name if isinstance(name, str) and name.isidentifier() and len(name) <= MAX_NAME_CHARS else ""
+
+
 def _llm(replies: Sequence[ProposedReply]) -> dict[str, Any]:
-    """Who wrote it and what it cost: role -> model, and the calls' total."""
+    """Who wrote it and what it cost: role -> model, part -> model under ``wrote``, and the calls' total."""
     roles = {role: model for reply in replies for role, model in reply.roles.items()}
     calls = [call for reply in replies for call in reply.calls]
     totals = [total.to_json() for total in summarize(calls).values()]
-    return {**roles, "total": totals[0]} if totals else roles
+    wrote = {call.node: call.model for call in calls}
+    return {**roles, "wrote": wrote, "total": totals[0]} if totals else roles
 
 
 def check_new(
-    name: str, operator: Operator, graph: SkillGraph, in_training: Sequence[str], world: World
+    name: str, operator: Operator, graph: SkillGraph, in_training: Mapping[str, Operator], world: World
 ) -> None:
-    """Refuses what the graph already has.
+    """Refuses what the graph already has, or is about to have.
 
     Raises:
         ProposalRefused: stage ``plan``.
@@ -147,30 +171,34 @@ def check_new(
         raise ProposalRefused(
             "plan", f"there already is a skill named {name!r}.", "Propose another skill, or another name."
         )
-    reached = best_gains(graph)
+    known = [*graph.operators.values(), *in_training.values()]
+    reached = best_gains(known)
     for fact, gain in operator.gains.items():
-        amount = gain.at(1) if isinstance(gain, Linear) else gain[0]
         kind = world.vocabulary[fact].kind
-        if fact not in reached or (kind is FactKind.TIER and amount > reached[fact]):
+        if fact not in reached or (kind is FactKind.TIER and _amount(gain) > reached[fact]):
             return
-        if kind is FactKind.PLACE and not any(node.operator.gains.get(fact) == gain for node in graph.nodes):
+        if kind is FactKind.PLACE and not any(other.gains.get(fact) == gain for other in known):
             return
-    known = ", ".join(sorted(operator.gains))
+    others = "accepted skills or those in training" if in_training else "accepted skills"
     raise ProposalRefused(
         "plan",
-        f"{name!r} gains only what accepted skills already gain ({known}).",
+        f"{name!r} gains only what {others} already gain ({', '.join(sorted(operator.gains))}).",
         "Propose a skill that gains a fact that none of them gains yet.",
     )
 
 
-def best_gains(graph: SkillGraph) -> dict[str, int]:
-    """Fact -> the most that one run (n = 1) of an accepted skill gains of it."""
+def best_gains(operators: Iterable[Operator]) -> dict[str, int]:
+    """Fact -> the most that one run (n = 1) of one of the skills gains of it."""
     best: dict[str, int] = {}
-    for node in graph.nodes:
-        for fact, gain in node.operator.gains.items():
-            amount = gain.at(1) if isinstance(gain, Linear) else gain[0]
-            best[fact] = max(best.get(fact, 0), amount)
+    for operator in operators:
+        for fact, gain in operator.gains.items():
+            best[fact] = max(best.get(fact, 0), _amount(gain))
     return best
+
+
+def _amount(gain: Count) -> int:
+    """What one run (n = 1) gains; of a place, its number."""
+    return gain.at(1) if isinstance(gain, Linear) else gain[0]
 
 
 def context_of(graph: SkillGraph, in_training: Sequence[str], world: World, seed: int) -> ProposalContext:
@@ -209,7 +237,7 @@ def frontier(graph: SkillGraph, world: World) -> dict[str, int | float | str]:
         fact.name: 0 for fact in world.vocabulary.of_kind(FactKind.PLACE)
     }
     reachable |= dict(world.initial_facts)
-    for fact, amount in best_gains(graph).items():
+    for fact, amount in best_gains(graph.operators.values()).items():
         kind = world.vocabulary[fact].kind
         reachable[fact] = f"+{amount} each time" if kind is FactKind.COUNT else amount
     return reachable

@@ -5,12 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import ExitStack, suppress
 from typing import Any
-
-import jax
-import platformdirs
 
 from flowrl.codegen.check import restore
 from flowrl.codegen.parse import parse_reply
@@ -19,6 +15,7 @@ from flowrl.config import RunConfig
 from flowrl.errors import FlowrlError, GraphError, ProposalRefused
 from flowrl.llm.config import LlmConfig
 from flowrl.llm.proposer import open_proposer
+from flowrl.pipeline.compilation_cache import use_compilation_cache
 from flowrl.pipeline.events import Event, Listener, RunFinished, RunNote, RunStarted, TrainingProgress
 from flowrl.pipeline.library import LearnedSkill, SkillLibrary
 from flowrl.pipeline.loop import BottomUp
@@ -26,7 +23,6 @@ from flowrl.pipeline.probing import ProbeBankBuilder
 from flowrl.pipeline.sizes import resolve_sizes
 from flowrl.pipeline.tasks import make_task
 from flowrl.pipeline.workbench import Workbench, build_workbench, tree_to_states
-from flowrl.rl.environment import Placed
 from flowrl.store.graph_store import GraphStore
 from flowrl.worlds.registry import make_world
 
@@ -61,10 +57,12 @@ def run_bottomup(
         )
 
         def emit(event: Event) -> None:
-            if not isinstance(event, TrainingProgress):
-                store.journal.append(type(event).__name__, dataclasses.asdict(event))
-            for listener in listeners:
-                listener(event)
+            try:
+                if not isinstance(event, TrainingProgress):
+                    store.journal.append(type(event).__name__, dataclasses.asdict(event))
+            finally:
+                for listener in listeners:
+                    listener(event)
 
         emit(
             RunStarted(
@@ -74,23 +72,25 @@ def run_bottomup(
         bench = build_workbench(world, ppo, shape, config.seed)
         for note in store.notes:
             emit(RunNote(note))
-        reason = "interrupted"
+
+        def finish(reason: str = "") -> None:
+            wall_s = time.monotonic() - started
+            emit(RunFinished(len(store.graph.nodes), bench.programs.env_steps, wall_s, reason))
+
         try:
             if len(store.graph.nodes) < config.max_nodes:
                 probing = ProbeBankBuilder(bench)
                 probing.add_random_play()
                 library = load_library(store, bench, probing)
                 tracer = stack.enter_context(Tracer())
-                BottomUp(
-                    config, bench, store, library, probing, source, tracer, emit, llm.max_repairs
-                ).run()  # fmt: skip
-            reason = ""
-        except FlowrlError as error:
-            reason = str(error)
+                loop = BottomUp(config, bench, store, library, probing, source, tracer, emit, llm.max_repairs)
+                loop.run()
+        except BaseException as error:
+            # Where the disk is full, the journal fails too: the first error is the one to be seen.
+            with suppress(GraphError):
+                finish(_why(error))
             raise
-        finally:
-            wall_s = time.monotonic() - started
-            emit(RunFinished(len(store.graph.nodes), bench.programs.env_steps, wall_s, reason))
+        finish()
     return 0
 
 
@@ -105,7 +105,6 @@ def load_library(store: GraphStore, bench: Workbench, probing: ProbeBankBuilder 
     """
     library = SkillLibrary()
     world = bench.world
-    like = bench.probing_worlds(1) if probing is not None else None
     for node in store.graph.nodes:
         loaded = store.load_node(node.index)
         folder = store.layout.node(node.index, node.name)
@@ -116,23 +115,27 @@ def load_library(store: GraphStore, bench: Workbench, probing: ProbeBankBuilder 
         proposal = dataclasses.replace(proposal, operator=node.operator)
         checked = restore(proposal, loaded.artifact, world.snapshot_spec, str(folder.artifact))
         task = make_task(node.name, node.operator, checked.program, world, node.max_steps, node.max_repeat)
-        learned = LearnedSkill(
-            node.name, node.operator, task, bench.restored_params(_mapping(loaded.params), node.name)
-        )
+        params = bench.restored_params(_mapping(loaded.params), node)
+        learned = LearnedSkill(node.name, node.operator, task, params)
         library.add(learned)
         starts = store.load_start_states(node.index)
-        if probing is not None and like is not None and starts is not None:
-            placed: Placed = tree_to_states(_mapping(starts), like)
+        if probing is not None and starts is not None:
+            try:
+                placed = tree_to_states(_mapping(starts), bench.probing_worlds(1))
+            except ValueError as error:
+                raise GraphError(
+                    f"{folder.start_states}: {error}. Another version of flowrl or craftax made them: use "
+                    f"that version, or give --current_i {node.index} to go on from before this skill."
+                ) from None
             probing.add_skill_play(learned, placed)
     return library
 
 
-def use_compilation_cache() -> None:
-    """Compiled programs are kept in the user's cache folder, unless JAX is told of another place."""
-    if not getattr(jax.config, "jax_compilation_cache_dir", None):
-        folder = Path(platformdirs.user_cache_dir("flowrl")) / "jax"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+def _why(error: BaseException) -> str:
+    """Why a run ended early, for the people who watch it."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return str(error) if isinstance(error, FlowrlError) else f"{type(error).__name__}: {error}"
 
 
 def _mapping(tree: Any) -> dict[str, Any]:

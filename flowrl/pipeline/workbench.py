@@ -16,6 +16,7 @@ from flowrl.rl.environment import EnvPrograms, Placed
 from flowrl.rl.episodes import EpisodeRunner
 from flowrl.rl.executor import PlanExecutor
 from flowrl.rl.trainer import SlotTrainer, TrainerShape
+from flowrl.skills.graph import SkillNode
 from flowrl.worlds.base import World
 
 _TRAINING, _HELD_OUT, _PROBING = 1, 2, 3
@@ -49,7 +50,7 @@ class Workbench:
     def _key(self, purpose: int, stream: int) -> jax.Array:
         return jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), purpose), stream)
 
-    def restored_params(self, tree: Mapping[str, Any], name: str) -> Any:
+    def restored_params(self, tree: Mapping[str, Any], node: SkillNode) -> Any:
         """Stored parameters, checked against this run's network.
 
         Raises:
@@ -62,9 +63,10 @@ class Workbench:
         except (ValueError, TypeError):
             fits = False
         if not fits:
+            begun_with = node.provenance.get("layer_size", "that the graph was begun with")
             raise GraphError(
-                f"the policy of {name!r} was trained with another network than --layer_size "
-                f"{self.shape.layer_size}. Give the --layer_size that the graph was begun with."
+                f"the policy of {node.name!r} was trained with another network than --layer_size "
+                f"{self.shape.layer_size} gives. Give --layer_size {begun_with}, or another --graph-path."
             )
         return jax.tree.map(lambda want, have: jax.numpy.asarray(have, want.dtype), expected, dict(tree))
 
@@ -87,16 +89,31 @@ def build_workbench(world: World, ppo: PPOConfig, shape: TrainerShape, seed: int
 def states_to_tree(placed: Placed) -> dict[str, np.ndarray]:
     """Start states as plain arrays for the store; random keys as their data."""
     leaves = jax.tree.leaves(placed)
-    return {f"leaf_{index:03d}": np.asarray(_plain(leaf)) for index, leaf in enumerate(leaves)}
+    return {_leaf_name(index): np.asarray(_plain(leaf)) for index, leaf in enumerate(leaves)}
 
 
 def tree_to_states(tree: Mapping[str, Any], like: Placed) -> Placed:
-    """The inverse of :func:`states_to_tree`; ``like`` gives the structure (any number of rows)."""
+    """The inverse of :func:`states_to_tree`; ``like`` gives the structure (any number of rows).
+
+    Raises:
+        ValueError: when the tree has other leaves, or leaves of other shapes.
+    """
     leaves, structure = jax.tree.flatten(like)
-    stored = [tree[f"leaf_{index:03d}"] for index in range(len(leaves))]
+    if sorted(tree) != [_leaf_name(index) for index in range(len(leaves))]:
+        raise ValueError(f"{len(tree)} arrays, where an env state here has {len(leaves)}")
+    stored = [tree[_leaf_name(index)] for index in range(len(leaves))]
+    for index, (have, want) in enumerate(zip(stored, leaves, strict=True)):
+        if have.shape[1:] != _plain(want).shape[1:]:
+            raise ValueError(
+                f"array {index} is of shape {have.shape[1:]} a state, here it is {_plain(want).shape[1:]}"
+            )
     return jax.tree.unflatten(
         structure, [_typed(have, want) for have, want in zip(stored, leaves, strict=True)]
     )
+
+
+def _leaf_name(index: int) -> str:
+    return f"leaf_{index:03d}"
 
 
 def _is_key(leaf: jax.Array) -> bool:

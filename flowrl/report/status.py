@@ -9,21 +9,31 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flowrl.llm.ledger import Total, summarize
+from flowrl.report.spending import Spending, call_words, cost_words, token_words
 from flowrl.skills.graph import Failure, SkillGraph, SkillNode
 
 
-def status_json(graph: SkillGraph) -> dict[str, Any]:
+def status_json(graph: SkillGraph, spending: Spending) -> dict[str, Any]:
     """What ``flowrl status --json`` prints."""
-    return graph.summary()
+    return {**graph.summary(), "llm": spending.to_json()}
 
 
-def render_status(graph: SkillGraph, console: Console) -> None:
-    """Prints every node and every failure. Reads nothing: any committed graph will do, also a live run's."""
+def render_status(graph: SkillGraph, spending: Spending, console: Console) -> None:
+    """Prints every node, every failure and what models cost. Any committed graph will do, also a live run's.
+
+    Args:
+        graph: as it was read.
+        spending: what was recorded of its calls.
+        console: where to.
+    """
     console.print(_heading(graph))
     if graph.nodes:
         console.print(_nodes(graph.nodes))
     if graph.failures:
         console.print(_failures(graph.failures))
+    for line in _spent(spending):
+        console.print(line)
 
 
 def _heading(graph: SkillGraph) -> Text:
@@ -55,15 +65,37 @@ def _nodes(nodes: tuple[SkillNode, ...]) -> Table:
     return table
 
 
+def _spent(spending: Spending) -> list[Text]:
+    """What all recorded calls cost, by model where several served."""
+    if spending.problem:
+        return [Text(_printable(f"Language models: cost unknown. {spending.problem}"))]
+    if not spending.calls:
+        return []
+    lines = [Text(f"Language models: {_bill(spending.total)}")]
+    by_model = summarize(spending.calls, "model")
+    if len(by_model) > 1:
+        lines += [Text(_printable(f"  {model}: {_bill(total)}")) for model, total in by_model.items()]
+    return lines
+
+
+def _bill(total: Total) -> str:
+    shown = total.to_json()
+    return f"{call_words(shown)}, {token_words(shown)}, {cost_words(shown)}"
+
+
 def _failures(failures: tuple[Failure, ...]) -> Table:
     table = Table(title="Refused", title_justify="left")
     table.add_column("skill", overflow="fold", max_width=24)
     table.add_column("stage", no_wrap=True)
     table.add_column("reason", ratio=1, overflow="fold")
+    table.add_column("LLM", overflow="fold", max_width=12)
     for failure in failures:
         reason = f"{failure.reason} {failure.fix}".strip()
         table.add_row(
-            Text(_printable(failure.name)), Text(_printable(failure.stage)), Text(_printable(reason))
+            Text(_printable(failure.name)),
+            Text(_printable(failure.stage)),
+            Text(_printable(reason)),
+            Text(_printable(_cost(failure.llm))),
         )
     return table
 
@@ -81,8 +113,17 @@ def _claim(node: SkillNode) -> Text:
 
 
 def _models(llm: Mapping[str, Any]) -> Text:
-    names = dict.fromkeys(str(value) for value in llm.values() if isinstance(value, str))
-    return Text(_printable("\n".join(names)))
+    """Who wrote it and what that cost."""
+    lines = list(dict.fromkeys(str(value) for value in llm.values() if isinstance(value, str)))
+    total = llm.get("total")
+    if isinstance(total, Mapping):
+        lines += [call_words(total), token_words(total), cost_words(total)]
+    return Text(_printable("\n".join(lines)))
+
+
+def _cost(llm: Mapping[str, Any]) -> str:
+    total = llm.get("total")
+    return cost_words(total) if isinstance(total, Mapping) else ""
 
 
 def _printable(text: str) -> str:

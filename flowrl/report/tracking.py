@@ -90,9 +90,15 @@ class WandbTracker:
                 numbers = {
                     key: value for key, value in event.summary.items() if isinstance(value, int | float)
                 }
-                self._finish(event.skill, {**numbers, "accepted": True}, exit_code=0)
+                spent = _llm_summary(event.summary.get("llm", {}))
+                self._finish(event.skill, {**numbers, **spent, "accepted": True}, exit_code=0)
             case SkillRefused():
-                verdict = {"accepted": False, "refused_at": event.stage, "reason": event.reason}
+                verdict = {
+                    "accepted": False,
+                    "refused_at": event.stage,
+                    "reason": event.reason,
+                    **_llm_summary(event.llm),
+                }
                 self._finish(event.skill, verdict, exit_code=1)
             case RunFinished():
                 for skill in list(self._runs):
@@ -206,6 +212,16 @@ def _in_netrc(host: str, environment: Mapping[str, str]) -> bool:
         if (urlparse(host).hostname or host) in logins:
             return True
     return False
+
+
+def _llm_summary(llm: Mapping[str, Any]) -> dict[str, Any]:
+    """Who wrote a skill and what that cost, as wandb's summary takes it. What is unknown is left out."""
+    shown = {f"llm/{role}": model for role, model in llm.items() if isinstance(model, str)}
+    total = llm.get("total")
+    if isinstance(total, Mapping):
+        names = ("calls", "requests", "failed_requests", "prompt_tokens", "completion_tokens", "usd", "cost")
+        shown |= {f"llm/{name}": total[name] for name in names if total.get(name) is not None}
+    return shown
 
 
 def _plain(value: Any) -> Any:

@@ -168,8 +168,8 @@ class PlanExecutor:
         """Banks what reached the goal, hands out fresh worlds where one ended, chooses the next actions."""
         at = _current_step(table, seen.snapshot)
         reached = (at == table.goal_index) & ~seen.died
-        dead = seen.died | seen.time_up
-        ended = reached | dead | (run.spent >= limit)
+        ended = reached | seen.died | seen.time_up | (run.spent >= limit)
+        deaths = run.deaths + jnp.sum(seen.died)
         run = _bank(run, Placed(states, seen), reached)
         rows = (run.next_world + jnp.cumsum(ended) - 1) % worlds.rows
         states = copy_rows(states, worlds.states, rows, ended)
@@ -186,7 +186,7 @@ class PlanExecutor:
             spent=jnp.where(ended, 0, run.spent) + 1,
             next_world=run.next_world + jnp.sum(ended),
             attempts=run.attempts + jnp.sum(ended),
-            deaths=run.deaths + jnp.sum(dead),
+            deaths=deaths,
         )
         policy, n = table.policy[at], table.n[at]
         goal = goal_features(table.goals, policy, run.start, seen.snapshot, n)

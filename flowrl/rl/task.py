@@ -12,12 +12,6 @@ import jax.numpy as jnp
 REWARD_LIMIT = 10.0
 """A skill's own reward is clipped to this size: one wild value would drown everything else."""
 
-SUCCESS_BONUS = 1.0
-"""Added when the goal is reached, so that a reward that forgets the goal still points at it."""
-
-DEATH_PENALTY = 1.0
-"""Taken away on death: what the skill was to gain is lost with everything gained before."""
-
 GoalProgram = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 """``(start [B, D], prev [B, D], now [B, D], n int32 [B]) -> (reward float32 [B], done bool [B])``."""
 
@@ -63,6 +57,9 @@ class Task:
         gains: what must be measured in the env at the end, whatever the skill's own done says.
         max_steps: env steps that an episode may take for each repeat.
         max_repeat: the largest ``n`` to train for; episodes draw ``n`` from 1 to it.
+        success_bonus: added when the goal is reached; larger than what shaping pays for staying on (a stream
+            of r a step is worth 100 r at gamma 0.99), and there for a reward that forgets the goal.
+        death_penalty: taken away on death: what was to be gained is lost with everything gained before.
     """
 
     name: str
@@ -70,6 +67,8 @@ class Task:
     gains: tuple[MeasuredGain, ...]
     max_steps: int
     max_repeat: int = 1
+    success_bonus: float = 2.0
+    death_penalty: float = 0.0
 
     @property
     def counted(self) -> MeasuredGain | None:
@@ -126,7 +125,7 @@ def judge(task: Task, progress: Progress, now: jax.Array, died: jax.Array, time_
     success = done & measured & ~died
     terminated = done | died
     out_of_time = time_up | (progress.steps >= task.max_steps * progress.n)
-    reward = own + SUCCESS_BONUS * success - DEATH_PENALTY * died
+    reward = own + task.success_bonus * success - task.death_penalty * died
     return Verdict(reward, terminated, out_of_time & ~terminated, success, progress.steps)
 
 

@@ -38,7 +38,8 @@ class SkillNode:
         evidence: its validation.
         env_steps: what it cost.
         wall_s: seconds from its proposal to its acceptance.
-        llm: role -> model name; more keys (tokens, cost) as the pipeline knows them.
+        llm: role -> name of the model that answered last; ``wrote``: part of the proposal -> model;
+            ``total``: calls, tokens and dollars, null where unknown.
         provenance: free-form: executor, device, versions, seed, ``created`` (ISO 8601, UTC).
         files: relative path in the node's folder -> sha256; filled by the store.
         status: always ``accepted``.
@@ -106,7 +107,7 @@ class Failure:
         folder: where its reply and curves lie, relative to the graph path; filled by the store.
         env_steps: what it cost.
         wall_s: seconds from its proposal to its refusal.
-        llm: role -> model name.
+        llm: as of a node.
         time: ISO 8601, UTC.
         index: how many nodes the graph had then; filled when it is added.
     """

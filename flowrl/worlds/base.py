@@ -57,6 +57,10 @@ class World(Protocol):
         """The game's rules as prose, for prompts."""
 
     @property
+    def achievement_values(self) -> Mapping[str, float]:
+        """Achievement fact -> what the stock game's reward pays for it, once an episode."""
+
+    @property
     def num_actions(self) -> int:
         """Size of the discrete action space."""
 

@@ -29,7 +29,7 @@ from flowrl.worlds.columns import (
 )
 from flowrl.worlds.descriptions import CLASSIC
 from flowrl.worlds.memory import TileMemory
-from flowrl.worlds.mobs import mob_plane, nearest_mobs, place_in_view
+from flowrl.worlds.mobs import MobsInView, mob_in_front, mob_plane, nearest_mobs, place_in_view
 from flowrl.worlds.snapshot import Field
 from flowrl.worlds.states import strongly_typed, tiles_at
 
@@ -72,6 +72,7 @@ class _View(NamedTuple):
     near: jax.Array
     facing: jax.Array
     facing_mob: jax.Array
+    facing_health: jax.Array
     tiles: tuple[jax.Array, jax.Array]
     mobs: tuple[jax.Array, jax.Array]
 
@@ -118,9 +119,14 @@ _GROUPS = (
             Field("facing.zombie", "bool", "", "a zombie stands in front"),
             Field("facing.cow", "bool", "", "a cow stands in front"),
             Field("facing.skeleton", "bool", "", "a skeleton stands in front"),
+            Field("facing.health", "int32", "points", "health left of the creature in front, 0 if none"),
         ),
         lambda view: jnp.stack(
-            [view.facing, *(view.facing_mob == kind for kind in range(1, len(MOBS)))]
+            [
+                view.facing,
+                *(view.facing_mob == kind for kind in range(1, len(MOBS))),
+                view.facing_health,
+            ]
         ),
     ),
     ColumnGroup(
@@ -157,6 +163,8 @@ class ClassicWorld:
         "BlockType": {block.name: block.value for block in BlockType},
         "Action": {action.name: action.value for action in Action},
     }
+
+    achievement_values: ClassVar[Mapping[str, float]] = {f"achievement:{name}": 1.0 for name in ACHIEVEMENTS}
 
     def __init__(self) -> None:
         self._game = make_craftax_env_from_name(self.name, auto_reset=False)
@@ -200,24 +208,29 @@ class ClassicWorld:
         window = self._memory.window(env.player_position)
         return tiles_at(env.map, window, BlockType.OUT_OF_BOUNDS.value).astype(jnp.uint8)
 
-    def _mobs_in_view(self, env: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def _mobs_in_view(self, env: Any) -> MobsInView:
         lit = jnp.ones(self.view_shape, bool)
         placed = []
         for kind, mobs in enumerate((env.zombies, env.cows, env.skeletons, env.arrows), start=1):
             kinds = jnp.full(mobs.mask.shape, kind, jnp.int32)
             placed.append(place_in_view(mobs, kinds, env.player_position, self.view_shape, lit))
-        cells, kinds, shown = (jnp.concatenate(parts) for parts in zip(*placed, strict=True))
-        return cells, kinds, shown
+        joined: MobsInView = jax.tree.map(lambda *parts: jnp.concatenate(parts), *placed)
+        return joined
 
     def perceive(self, state: State) -> Perception:
-        """Planes: tile kinds, creatures. Features: bag, vitals, facing, light, asleep, nearest tiles."""
+        """Planes: tile kinds, creatures. Features: bag, vitals, direction, light, asleep, what is in front,
+        the nearest tiles and creatures.
+
+        What is in front is in the planes too, but only as a direction and a tile that must be put together:
+        said outright, skills that act on it are learned several times faster (docs/LOG.md).
+        """
         env = state.env
         nearest = self._memory.nearest(
             state.memory, jnp.int32(0), env.player_position, jnp.asarray(_kinds(REMEMBERED))
         )
         mobs = self._mobs_in_view(env)
         view = self._view(state, nearest, mobs)
-        tiles = jnp.stack([self._tiles_in_view(env), mob_plane(*mobs, self.view_shape)])
+        tiles = jnp.stack([self._tiles_in_view(env), mob_plane(mobs, self.view_shape)])
         features = jnp.concatenate(
             [
                 _inventory(view) / CAPACITY,
@@ -225,27 +238,28 @@ class ClassicWorld:
                 _vitals(view) / CAPACITY,
                 jax.nn.one_hot(env.player_direction - 1, 4),
                 jnp.stack([env.light_level, env.is_sleeping]),
+                jax.nn.one_hot(view.facing, len(BlockType)),
+                jax.nn.one_hot(view.facing_mob, len(MOBS) + 1),
                 nearest_features(*nearest),
+                nearest_features(*view.mobs),
             ]
         )
         return Perception(tiles, features.astype(jnp.float32), self._reader(view))
 
-    def _view(
-        self, state: State, nearest: tuple[jax.Array, jax.Array], mobs: tuple[jax.Array, jax.Array, jax.Array]
-    ) -> _View:
+    def _view(self, state: State, nearest: tuple[jax.Array, jax.Array], mobs: MobsInView) -> _View:
         env = state.env
-        cells, kinds, shown = mobs
         blocks = tiles_at(env.map, env.player_position + CLOSE_BLOCKS, BlockType.OUT_OF_BOUNDS.value)
         ahead = DIRECTIONS[env.player_direction]
-        in_front = shown & jnp.all(cells == jnp.array(self.view_shape) // 2 + ahead, axis=-1)
+        facing_mob, facing_health = mob_in_front(mobs, self.view_shape, ahead)
         return _View(
             env,
             explored=self._memory.explored(state.memory, jnp.int32(0)),
             near=jnp.any(blocks == _kinds(REACHABLE)[:, None], axis=-1),
             facing=tiles_at(env.map, (env.player_position + ahead)[None], BlockType.OUT_OF_BOUNDS.value)[0],
-            facing_mob=jnp.max(jnp.where(in_front, kinds, 0)),
+            facing_mob=facing_mob,
+            facing_health=facing_health,
             tiles=nearest,
-            mobs=nearest_mobs(cells, kinds, shown, self.view_shape, jnp.arange(1, len(MOBS) + 1)),
+            mobs=nearest_mobs(mobs, self.view_shape, mobs.kinds == jnp.arange(1, len(MOBS) + 1)[:, None]),
         )
 
     def ended(self, state: State) -> tuple[jax.Array, jax.Array]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from craftax.craftax.constants import (
+    ACHIEVEMENT_REWARD_MAP,
     CLOSE_BLOCKS,
     DIRECTIONS,
     OBS_DIM,
@@ -30,7 +31,7 @@ from flowrl.worlds.columns import (
 )
 from flowrl.worlds.descriptions import FULL
 from flowrl.worlds.memory import TileMemory
-from flowrl.worlds.mobs import mob_plane, nearest_mobs, place_in_view
+from flowrl.worlds.mobs import MobsInView, mob_in_front, mob_plane, nearest_mobs, place_in_view
 from flowrl.worlds.snapshot import Field
 from flowrl.worlds.states import strongly_typed, tiles_at
 
@@ -92,6 +93,7 @@ class _View(NamedTuple):
     near: jax.Array
     facing: jax.Array
     facing_mob: jax.Array
+    facing_health: jax.Array
     tiles: tuple[jax.Array, jax.Array]
     mobs: tuple[jax.Array, jax.Array]
 
@@ -164,8 +166,15 @@ _GROUPS = (
             Field("facing.melee", "bool", "", "a melee creature (overworld: zombie) stands in front"),
             Field("facing.passive", "bool", "", "a passive creature (overworld: cow) stands in front"),
             Field("facing.ranged", "bool", "", "a ranged creature (overworld: skeleton) stands in front"),
+            Field("facing.health", "float32", "points", "health left of the creature in front, 0 if none"),
         ),
-        lambda view: jnp.stack([view.facing, *((view.facing_mob - 1) // MOB_TYPES == c for c in range(3))]),
+        lambda view: jnp.stack(
+            [
+                view.facing,
+                *((view.facing_mob - 1) // MOB_TYPES == c for c in range(3)),
+                view.facing_health,
+            ]
+        ),
     ),
     ColumnGroup(
         (
@@ -197,6 +206,14 @@ _GROUPS = (
 )  # fmt: skip
 
 
+def _sorts(kinds: jax.Array) -> jax.Array:
+    """bool ``[C, M]``: which creatures are of which sort of :data:`MOBS`."""
+    classes, types = (kinds - 1) // MOB_TYPES, (kinds - 1) % MOB_TYPES
+    return jnp.stack(
+        [(classes == index) & ((types == kind) | (kind is None)) for index, kind in MOBS.values()]
+    )
+
+
 class FullWorld:
     """``Craftax-Symbolic-v1``; see :class:`flowrl.worlds.base.World`."""
 
@@ -208,6 +225,11 @@ class FullWorld:
     enums: ClassVar[Mapping[str, Mapping[str, int]]] = {
         "BlockType": {block.name: block.value for block in BlockType},
         "Action": {action.name: action.value for action in Action},
+    }
+
+    achievement_values: ClassVar[Mapping[str, float]] = {
+        f"achievement:{name}": float(value)
+        for name, value in zip(ACHIEVEMENTS, ACHIEVEMENT_REWARD_MAP, strict=True)
     }
 
     def __init__(self) -> None:
@@ -273,18 +295,18 @@ class FullWorld:
         items = tiles_at(env.item_map, window, ItemType.NONE.value, floor).astype(jnp.uint8)
         return blocks, items, tiles_at(env.light_map, window, 0, floor) > 0.05
 
-    def _mobs_in_view(self, env: Any, lit: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def _mobs_in_view(self, env: Any, lit: jax.Array) -> MobsInView:
         placed = []
         for index, name in enumerate(_CLASSES):
             mobs = jax.tree.map(lambda leaf: leaf[env.player_level], getattr(env, name))
             kinds = 1 + index * MOB_TYPES + mobs.type_id
             placed.append(place_in_view(mobs, kinds, env.player_position, self.view_shape, lit))
-        cells, kinds, shown = (jnp.concatenate(parts) for parts in zip(*placed, strict=True))
-        return cells, kinds, shown
+        joined: MobsInView = jax.tree.map(lambda *parts: jnp.concatenate(parts), *placed)
+        return joined
 
     def perceive(self, state: State) -> Perception:
         """Planes: blocks, items, creatures, each 0 in the dark. Features: what the stock observation lists,
-        and the nearest remembered tiles."""
+        what is in front, and the nearest remembered tiles and creatures in view."""
         env = state.env
         nearest = self._memory.nearest(
             state.memory, env.player_level, env.player_position, jnp.asarray(_kinds(REMEMBERED))
@@ -292,7 +314,7 @@ class FullWorld:
         blocks, items, lit = self._tiles_in_view(env)
         mobs = self._mobs_in_view(env, lit)
         view = self._view(state, nearest, mobs)
-        planes = jnp.stack([blocks, items, mob_plane(*mobs, self.view_shape)])
+        planes = jnp.stack([blocks, items, mob_plane(mobs, self.view_shape)])
         features = jnp.concatenate(
             [
                 jnp.sqrt(_bag(view).astype(jnp.float32)) / 2,
@@ -305,45 +327,34 @@ class FullWorld:
                 jax.nn.one_hot(env.player_level, self._memory.floors),
                 jnp.stack([env.light_level, env.is_sleeping, env.is_resting]),
                 env.monsters_killed[env.player_level][None] / 10,
+                jax.nn.one_hot(view.facing, len(BlockType)),
+                jax.nn.one_hot((view.facing_mob + MOB_TYPES - 1) // MOB_TYPES, len(_CLASSES) + 1),
                 nearest_features(*nearest),
+                nearest_features(*view.mobs),
             ]
         )
         return Perception((planes * lit).astype(jnp.uint8), features.astype(jnp.float32), self._reader(view))
 
-    def _view(
-        self, state: State, nearest: tuple[jax.Array, jax.Array], mobs: tuple[jax.Array, jax.Array, jax.Array]
-    ) -> _View:
+    def _view(self, state: State, nearest: tuple[jax.Array, jax.Array], mobs: MobsInView) -> _View:
         env = state.env
-        cells, kinds, shown = mobs
         around = jnp.concatenate([env.player_position[None], env.player_position + CLOSE_BLOCKS])
         floor = env.player_level
         blocks = tiles_at(env.map, around, BlockType.OUT_OF_BOUNDS.value, floor)
         items = tiles_at(env.item_map, around, ItemType.NONE.value, floor) + _FIRST_ITEM
         ahead = DIRECTIONS[env.player_direction]
         front = (env.player_position + ahead)[None]
-        in_front = shown & jnp.all(cells == jnp.array(self.view_shape) // 2 + ahead, axis=-1)
+        facing_mob, facing_health = mob_in_front(mobs, self.view_shape, ahead)
         wanted = _kinds(REACHABLE)[:, None]
         return _View(
             env,
             explored=self._memory.explored(state.memory, floor),
             near=jnp.any((blocks == wanted) | (items == wanted), axis=-1),
             facing=tiles_at(env.map, front, BlockType.OUT_OF_BOUNDS.value, floor)[0],
-            facing_mob=jnp.max(jnp.where(in_front, kinds, 0)),
+            facing_mob=facing_mob,
+            facing_health=facing_health,
             tiles=nearest,
-            mobs=self._nearest_mobs(cells, kinds, shown),
+            mobs=nearest_mobs(mobs, self.view_shape, _sorts(mobs.kinds)),
         )
-
-    def _nearest_mobs(
-        self, cells: jax.Array, kinds: jax.Array, shown: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        found = []
-        for index, kind in MOBS.values():
-            matched = (kinds - 1) // MOB_TYPES == index
-            if kind is not None:
-                matched &= (kinds - 1) % MOB_TYPES == kind
-            ones = jnp.ones_like(kinds)
-            found.append(nearest_mobs(cells, ones, shown & matched, self.view_shape, jnp.array([1])))
-        return jnp.concatenate([seen for seen, _ in found]), jnp.concatenate([offset for _, offset in found])
 
     def ended(self, state: State) -> tuple[jax.Array, jax.Array]:
         """``(died, time_up)``."""

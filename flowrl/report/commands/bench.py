@@ -1,13 +1,20 @@
-"""``bench startup`` and ``bench throughput``: what this machine does in a second."""
+"""``bench startup``, ``bench throughput``: what this machine can do; ``bench llm``: what a model knows."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from flowrl.config import BOUNDS, ENV_NAMES, validate_bounds, validate_env_name
+from flowrl.config import BOUNDS, ENV_NAMES, Bounds, RunConfig, validate_bounds, validate_env_name
+from flowrl.llm.config import LLM_BOUNDS, LlmConfig
 from flowrl.report.commands.flags import parse_flags
+
+_NOT_ALL_ANSWERED = 1
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,51 @@ class ThroughputFlags:
 
     layer_size: int = 128
     """Units in each hidden layer."""
+
+    json: bool = False
+    """Print JSON, for scripts."""
+
+
+@dataclass(frozen=True)
+class LlmFlags:
+    """Asks models for proposals from fixed frontier states (the playbook's first 0, 3, 6, 10 and 14 skills)
+    and counts how many replies hold up. Only first replies count. Nothing is trained; CPU only.
+
+    Exit code 0: every model answered everything; 1: some did not, and why.
+    """
+
+    llm_name: tuple[str, ...] = (LlmConfig.llm_name,)
+    """Models to compare (repeatable), as --llm_name of bottomup takes them; playbook is the baseline."""
+
+    env_name: str = RunConfig.env_name
+    """World to propose skills for."""
+
+    samples: int = 1
+    """Proposals asked for from each frontier state."""
+
+    record: Path | None = None
+    """Folder to keep every request and reply in, one folder a model. Left out: they are not kept."""
+
+    models_file: str | None = None
+    """YAML file with your own model entries; FLOWRL_MODELS serves too."""
+
+    max_llm_usd: float | None = None
+    """Stop asking a model once its calls have cost this many US dollars."""
+
+    max_llm_calls: int | None = None
+    """Stop asking a model after this many requests, failed ones included."""
+
+    max_requests_per_minute: int | None = None
+    """At most this many requests to one model in any 60 seconds; default: the model's registry entry."""
+
+    timeout: float | None = None
+    """Seconds that one request may take; default: the model's registry entry, or 300."""
+
+    temperature: float | None = None
+    """Sampling temperature; default: the registry entry's or the provider's. Reasoning models take none."""
+
+    max_new_tokens: int | None = None
+    """The longest answer in tokens; default: the model's registry entry, or 4096."""
 
     json: bool = False
     """Print JSON, for scripts."""
@@ -75,3 +127,40 @@ def throughput(args: Sequence[str], prog: str) -> int:
     for part, fraction in measured["share"].items():
         print(f"  {part:<8} {fraction:6.1%}")
     return 0
+
+
+def llm(args: Sequence[str], prog: str) -> int:
+    """``flowrl bench llm``."""
+    flags = parse_flags(LlmFlags, args, prog)
+    validate_env_name(flags.env_name)
+    validate_bounds(flags, {**LLM_BOUNDS, "samples": Bounds(1, 1000)})
+    from flowrl.llm.environment import load_environment
+    from flowrl.llm.registry import load_registry
+
+    load_environment()
+    load_registry(flags.models_file)  # what is wrong with it is wrong for every model
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # JAX reads it when it is first imported, which is here
+    from flowrl.pipeline.bench_llm import bench_llm
+    from flowrl.pipeline.probing import random_play
+    from flowrl.report.bench_llm import render_scores, scores_json
+    from flowrl.worlds.registry import make_world
+
+    settings = {field.name for field in dataclasses.fields(LlmConfig)} & {
+        field.name for field in dataclasses.fields(flags)
+    }
+    config = LlmConfig(**{name: getattr(flags, name) for name in settings - {"llm_name"}})
+    world = make_world(flags.env_name)
+    scores = bench_llm(flags.llm_name, config, world, random_play(world), flags.samples, flags.record, _say)
+    if flags.json:
+        print(json.dumps(scores_json(flags.env_name, scores), indent=2))
+    else:
+        render_scores(flags.env_name, scores)
+    for score in scores:
+        for error in score.errors:
+            _say(f"error: {score.llm_name}: {error}")
+    return _NOT_ALL_ANSWERED if any(score.errors for score in scores) else 0
+
+
+def _say(line: str) -> None:
+    """One line beside the result: progress, or what went wrong."""
+    print(" ".join(line.split()), file=sys.stderr, flush=True)

@@ -8,23 +8,13 @@ from dataclasses import dataclass, field
 
 from flowrl.config import Bounds, RunConfig, flags_of, validate, validate_bounds
 from flowrl.errors import UserError
-from flowrl.llm.config import LlmConfig
+from flowrl.llm.config import LLM_BOUNDS, LlmConfig
 from flowrl.pipeline.events import Listener
 from flowrl.report.commands.flags import format_count, parse_flags
 from flowrl.report.live import terminal_view
 from flowrl.report.tracking import WandbTracker
 
 _SLOTS = Bounds(1, 256)
-_LLM_BOUNDS = {
-    "max_repairs": Bounds(0, 100),
-    "max_llm_usd": Bounds(0, 1_000_000, whole=False, open_low=True),
-    "max_llm_calls": Bounds(1, 1_000_000),
-    "max_requests_per_minute": Bounds(1, 1_000_000),
-    "max_concurrency": Bounds(1, 1000),
-    "timeout": Bounds(0, 86_400, whole=False, open_low=True),
-    "temperature": Bounds(0, 2, whole=False),
-    "max_new_tokens": Bounds(1, 10_000_000),
-}
 
 
 @dataclass(frozen=True)
@@ -68,7 +58,7 @@ def bottomup_parallel(args: Sequence[str], prog: str) -> int:
 
 def _learn(run: RunConfig, llm: LlmConfig, max_parallel_skills: int) -> int:
     validate(run)
-    validate_bounds(llm, _LLM_BOUNDS)
+    validate_bounds(llm, LLM_BOUNDS)
     if run.dry_run:
         for flag, value in [*flags_of(run), *flags_of(llm), ("max_parallel_skills", max_parallel_skills)]:
             print(f"{flag:<26} {_shown(value)}")
@@ -88,7 +78,8 @@ def _listeners(run: RunConfig, llm: LlmConfig) -> Iterator[list[Listener]]:
         if not run.use_wandb:
             yield [view]
             return
-        described = {**dict(flags_of(run)), "llm_name": llm.llm_name}
+        # Names and limits only: keys are read from the environment, and no flag holds one.
+        described = {**dict(flags_of(run)), **dict(flags_of(llm))}
         tracker = WandbTracker(group=str(run.graph_path), config=described, folder=run.graph_path)
         try:
             yield [view, tracker]

@@ -14,12 +14,16 @@ from rich.console import Console
 from rich.table import Table
 
 from flowrl.config import ENV_NAMES
-from flowrl.errors import ProviderError
-from flowrl.llm.config import LlmConfig
+from flowrl.errors import ProviderError, UserError
+from flowrl.llm.config import LLM_BOUNDS, LlmConfig
 from flowrl.report.commands.flags import parse_flags
+from flowrl.report.spending import token_words
 
 _NO_ANSWER = 1
 _QUESTION = "Reply with the one word: ready"
+_ANSWER_TOKENS = 64
+"""The longest answer: enough for a word, and for a reasoning model to begin to think."""
+
 _FROM_FILES = ("playbook", "replay")
 
 
@@ -68,7 +72,7 @@ def models_list(args: Sequence[str], prog: str) -> int:
         return 0
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("--llm_name", "provider", "key", "US$ per million tokens in, out"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for row in rows:
         needed = row["key_variable"]
         key = (
@@ -102,6 +106,9 @@ def _described(name: str, registry: Any) -> dict[str, Any]:
 def models_check(args: Sequence[str], prog: str) -> int:
     """``flowrl models check``."""
     flags = parse_flags(ModelsCheckFlags, args, prog)
+    complaint = LLM_BOUNDS["timeout"].complaint("timeout", flags.timeout, ModelsCheckFlags.timeout)
+    if complaint:
+        raise UserError(complaint)
     from flowrl.llm.environment import load_environment
 
     load_environment()
@@ -118,15 +125,16 @@ def models_check(args: Sequence[str], prog: str) -> int:
     elif answer["provider"] in _FROM_FILES:
         print(f"{flags.name} answers from files: there is nothing to ask.")
     else:
-        usd = "cost unknown" if answer["usd"] is None else f"US$ {answer['usd']:.6f}"
-        tokens = f"{answer['prompt_tokens']} tokens in, {answer['completion_tokens']} out"
-        print(f"{flags.name} answered in {answer['latency_s']:.2f} s: {tokens}, {usd}")
+        usd = answer["usd"]
+        cost = "cost unknown" if usd is None else "free" if usd == 0 else f"US$ {usd:.6f}"
+        print(f"{flags.name} answered in {answer['latency_s']:.2f} s: {token_words(answer)}, {cost}")
     return 0
 
 
 async def _ask(flags: ModelsCheckFlags) -> dict[str, Any]:
     from flowrl.llm.client import RetryPolicy
     from flowrl.llm.interface import CompletionSettings, Message
+    from flowrl.llm.ledger import dollars
     from flowrl.llm.resolve import resolve
 
     config = LlmConfig(llm_name=flags.name, models_file=flags.models_file, timeout=flags.timeout)
@@ -136,19 +144,15 @@ async def _ask(flags: ModelsCheckFlags) -> dict[str, Any]:
     if resolved.provider in _FROM_FILES:
         return answer
     try:
-        reply = await resolved.client.complete([Message("user", _QUESTION)], CompletionSettings(), tries=[])
+        settings = CompletionSettings(max_new_tokens=_ANSWER_TOKENS)
+        reply = await resolved.client.complete([Message("user", _QUESTION)], settings, tries=[])
     finally:
         await resolved.client.close()
-    asked, wrote = reply.usage.prompt_tokens, reply.usage.completion_tokens
-    price = resolved.price
-    usd = None
-    if price is not None and asked is not None and wrote is not None:
-        usd = (price.prompt * asked + price.completion * wrote) / 1e6
     return {
         **answer,
         "latency_s": reply.latency_s,
-        "prompt_tokens": asked,
-        "completion_tokens": wrote,
-        "usd": usd,
+        "prompt_tokens": reply.usage.prompt_tokens,
+        "completion_tokens": reply.usage.completion_tokens,
+        "usd": dollars(reply.usage, resolved.price),
         "reply": reply.text,
     }

@@ -11,7 +11,9 @@ from rich.console import Console
 
 from flowrl.config import RunConfig
 from flowrl.report.commands.flags import parse_flags
+from flowrl.report.spending import read_spending
 from flowrl.report.status import render_status, status_json
+from flowrl.store.layout import GraphLayout
 from flowrl.store.manifest import read_graph
 
 
@@ -30,8 +32,9 @@ def status(args: Sequence[str], prog: str) -> int:
     """``flowrl status``."""
     flags = parse_flags(StatusFlags, args, prog)
     graph = read_graph(flags.graph_path)
+    spending = read_spending(GraphLayout(flags.graph_path).llm)
     if flags.json:
-        print(json.dumps(status_json(graph), indent=2))
+        print(json.dumps(status_json(graph, spending), indent=2))
     else:
-        render_status(graph, Console())
+        render_status(graph, spending, Console())
     return 0

@@ -1,0 +1,164 @@
+"""Whole episodes in fresh worlds of the stock game: what a graph is worth as a player."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from flowrl.config import PPOConfig
+from flowrl.errors import GraphError
+from flowrl.pipeline.agent import make_player
+from flowrl.pipeline.run import load_library, use_compilation_cache
+from flowrl.pipeline.sizes import resolve_sizes
+from flowrl.pipeline.workbench import Workbench, build_workbench
+from flowrl.skills.graph import SkillGraph, wilson_interval
+from flowrl.store.reader import GraphReader
+from flowrl.worlds.base import World
+from flowrl.worlds.registry import make_world
+
+HEALTH_VALUE = 0.1
+"""The stock reward of one point of health gained, in both worlds."""
+
+EVALUATION_ENVS = 128
+"""Envs side by side; episodes beyond are played in further batches."""
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """How ``E`` whole episodes ended, as any player leaves them behind.
+
+    Attributes:
+        start, before, end: float32 ``[E, D]``, snapshots at the start, before the last step, at the end.
+        length: int32 ``[E]``.
+        died: bool ``[E]``.
+    """
+
+    start: np.ndarray
+    before: np.ndarray
+    end: np.ndarray
+    length: np.ndarray
+    died: np.ndarray
+
+
+def evaluate_graph(
+    graph_path: Path, target: str | None, episodes: int, max_steps: int, seed: int
+) -> dict[str, Any]:
+    """Plays a graph's skills in ``episodes`` fresh worlds; no teleports, no banks.
+
+    Args:
+        target: a skill or fact to pursue; None for every achievement that the graph can gain.
+        max_steps: env steps after which an episode is cut off.
+
+    Returns:
+        The shape of DESIGN 5.9 (``episodes``, ``achievements``, ``return_percent``, ``score``, ``length``),
+        with ``deaths`` by cause, ``targets`` (where plans get stuck) and ``charge`` (who was in charge).
+    """
+    use_compilation_cache()
+    reader = GraphReader(graph_path)
+    graph = reader.graph
+    world = make_world(graph.env_name)
+    bench = bench_for(graph, world, seed)
+    library = load_library(reader, bench, None)
+    player = make_player(graph, library, bench, target)
+    worlds = bench.held_out_worlds(0, episodes)
+    played = player.agent.play(worlds, max_steps, jax.random.key(seed))
+    ended = Episodes(
+        np.asarray(worlds.seen.snapshot),
+        np.asarray(played.before),
+        np.asarray(played.end),
+        np.asarray(played.length),
+        np.asarray(played.died),
+    )
+    reached, rested = np.asarray(played.reached), np.asarray(played.rested)
+    share = np.asarray(played.charge).sum(axis=0) / max(int(np.asarray(played.charge).sum()), 1)
+    return {
+        **score_episodes(ended, world),
+        "targets": {
+            name: {
+                "reached": float(reached[:, row].mean()),
+                "gave_up": float((rested[:, row] > 0).mean()),
+                "plan": player.plans[row].to_json(),
+            }
+            for row, name in enumerate(player.targets)
+        },
+        "charge": {name: float(share[row]) for row, name in enumerate(player.policies)},
+        "maintenance": list(player.rules),
+        "max_steps": max_steps,
+        "seed": seed,
+    }
+
+
+def bench_for(graph: SkillGraph, world: World, seed: int) -> Workbench:
+    """A workbench whose network fits the graph's policies.
+
+    Raises:
+        GraphError: the nodes were trained with different layer sizes.
+    """
+    sizes = {node.provenance.get("layer_size") for node in graph.nodes}
+    if len(sizes) > 1:
+        raise GraphError(
+            f"nodes were trained with different layer sizes ({sizes}); they cannot play together"
+        )
+    size = next(iter(sizes), None)
+    ppo, shape = resolve_sizes(
+        PPOConfig(num_envs=EVALUATION_ENVS, layer_size=size if isinstance(size, int) else None), 1, 1
+    )
+    return build_workbench(world, ppo, shape, seed)
+
+
+def score_episodes(ended: Episodes, world: World) -> dict[str, Any]:
+    """Achievements with intervals, return, Crafter score, length and deaths."""
+    episodes = len(ended.length)
+    columns = world.snapshot_spec.fact_columns
+    rates: dict[str, dict[str, float]] = {}
+    gained = np.zeros(episodes)
+    for fact, value in world.achievement_values.items():
+        held = ended.end[:, columns[fact]] > 0
+        low, high = wilson_interval(int(held.sum()), episodes)
+        rates[fact.partition(":")[2]] = {"rate": float(held.mean()), "low": low, "high": high}
+        gained += value * held
+    health = columns["vital:health"]
+    # Health pays for every point up and down, so an episode's sum is its last health less its first.
+    returns = gained + HEALTH_VALUE * (ended.end[:, health] - ended.start[:, health])
+    best = sum(world.achievement_values.values())
+    percent = np.array([100 * entry["rate"] for entry in rates.values()])
+    return {
+        "env_name": world.name,
+        "episodes": episodes,
+        "achievements": rates,
+        "return": float(returns.mean()),
+        "return_percent": float(100 * returns.mean() / best),
+        # Hafner 2021 (arXiv 2109.06780), section 4: the geometric mean of success rates, offset by 1%.
+        "score": float(np.exp(np.log1p(percent).mean()) - 1),
+        "length": float(ended.length.mean()),
+        "died": float(ended.died.mean()),
+        "deaths": deaths_by_cause(ended, world),
+    }
+
+
+def deaths_by_cause(ended: Episodes, world: World) -> dict[str, float]:
+    """Shares of all episodes, told from the last two snapshots: the stock game gives no cause.
+
+    ``lava``: more health lost at once than any creature takes while awake. ``asleep``: killed while
+    sleeping. ``hunger``, ``thirst``, ``exhaustion``: one point lost while that vital was 0. Else ``fight``.
+    """
+    spec, facts = world.snapshot_spec.columns, world.snapshot_spec.fact_columns
+    lost = ended.before[:, facts["vital:health"]] - ended.end[:, facts["vital:health"]]
+    left = ended.died.copy()
+    causes: dict[str, float] = {}
+
+    def claim(name: str, rows: np.ndarray) -> None:
+        nonlocal left
+        causes[name] = float((left & rows).mean())
+        left &= ~rows
+
+    claim("asleep", (ended.before[:, spec["sleeping"]] > 0) & (lost > 1))
+    claim("lava", lost > 2)
+    for name, vital in (("hunger", "food"), ("thirst", "drink"), ("exhaustion", "energy")):
+        claim(name, (ended.before[:, facts[f"vital:{vital}"]] <= 0) & (lost <= 1))
+    claim("fight", np.ones_like(left))
+    return causes

@@ -1,0 +1,65 @@
+"""``evaluate``: whole episodes of a skill graph, in fresh worlds of the stock game."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from flowrl.config import Bounds, RunConfig, validate_bounds
+from flowrl.report.commands.flags import parse_flags
+
+_BOUNDS = {
+    "episodes": Bounds(1, 1_000_000),
+    "max_steps": Bounds(1, 100_000),
+    "seed": Bounds(0, 2**31 - 1),
+}
+
+
+@dataclass(frozen=True)
+class EvaluateFlags:
+    """Plays whole episodes with the skills of a graph: its plans, its policies, the stock game's rules.
+
+    No teleports and no banked start states; every episode begins in a fresh world that no training saw.
+    """
+
+    graph_path: Path = RunConfig.graph_path
+    """Folder of the skill graph."""
+
+    target: str | None = None
+    """Skill or fact to pursue. Left out: every achievement that an accepted skill gains."""
+
+    episodes: int = 512
+    """Fresh worlds, one episode each."""
+
+    max_steps: int = 10_000
+    """Env steps after which an episode is cut off."""
+
+    seed: int = 0
+    """Seed of the worlds and of the actions."""
+
+    json: bool = False
+    """Print JSON, for scripts."""
+
+    plot: Path | None = None
+    """Draw the achievements' rates into this PNG file."""
+
+
+def evaluate(args: Sequence[str], prog: str) -> int:
+    """``flowrl evaluate``."""
+    flags = parse_flags(EvaluateFlags, args, prog)
+    validate_bounds(flags, _BOUNDS)
+    from flowrl.pipeline.evaluate import evaluate_graph
+    from flowrl.report.evaluation import draw_evaluation, render_evaluation
+
+    measured = evaluate_graph(flags.graph_path, flags.target, flags.episodes, flags.max_steps, flags.seed)
+    if flags.plot is not None:
+        draw_evaluation(measured, flags.plot)
+    if flags.json:
+        print(json.dumps(measured, indent=2))
+    else:
+        render_evaluation(measured, Console())
+    return 0

@@ -1,0 +1,35 @@
+"""A skill graph for those who only look: no lock, so it works while a run is at work on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flowrl.skills.graph import SkillGraph
+from flowrl.store import checkpoint
+from flowrl.store.arrays import Tree
+from flowrl.store.checkpoint import LoadedNode
+from flowrl.store.layout import GraphLayout
+from flowrl.store.manifest import read_graph
+
+
+class GraphReader:
+    """The last committed graph and its nodes' files; nothing is ever written.
+
+    Args:
+        path: the folder given as ``--graph-path``.
+
+    Raises:
+        GraphError: there is no graph, or it is damaged.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.layout = GraphLayout(Path(path))
+        self.graph: SkillGraph = read_graph(path)
+
+    def load_node(self, index: int) -> LoadedNode:
+        """A node's proposal, artifact and policy, checked; see :func:`checkpoint.load_node`."""
+        return checkpoint.load_node(self.layout, self.graph.nodes[index])
+
+    def load_start_states(self, index: int) -> Tree | None:
+        """A node's bank of start states, checked, or None when it has none."""
+        return checkpoint.load_start_states(self.layout, self.graph.nodes[index])
