@@ -121,7 +121,11 @@ def test_what_users_type_parses(
         ("check-skill nowhere.md", "'nowhere.md' does not exist"),
         ("check-skill .", "is a folder"),
         ("botomup", "Did you mean 'bottomup'?"),
-        ("bench", "startup, throughput"),
+        ("bench", "startup, throughput, llm"),
+        ("bench llm --env_name Minecraft", "--env_name 'Minecraft'"),
+        ("bench llm --samples 0", "Use --samples 1"),
+        ("bench llm --max_llm_usd -1", "--max_llm_usd -1"),
+        ("bench llm --models_file nowhere.yaml", "'nowhere.yaml' cannot be read"),
         ("bench sped", "there is no command 'bench sped'"),
         ("status --graph-path nowhere", "nowhere"),
     ],
@@ -201,6 +205,59 @@ def test_dry_run_prints_what_was_resolved_and_touches_nothing(
     assert shown["total_timesteps"] == "5e7"
     assert shown["llm_name"] == "playbook"
     assert shown["num_envs"] == "unset"
+    assert list(tmp_path.iterdir()) == []
+
+
+TYPED = [
+    "bottomup --env_name Craftax-Symbolic-v1",
+    "bottomup --env_name Craftax-Symbolic-v1 --llm_name gpt-4o-mini",
+    "bottomup --max_nodes 20 --total_timesteps 2e8 --use_wandb",
+    "bottomup --llm_name gpt-4o-mini --max_nodes 3 --graph-path exp/test_run/",
+    "bottomup --llm_name gpt-5 --max_nodes 10 --graph-path exp/test_run/ --current_i 3",
+    "bottomup-parallel --llm_name gpt-4o-mini --max_nodes 3 --max_parallel_skills 2 --total_timesteps 5e7 "
+    "--no-use_wandb",
+    "bottomup --env_name Craftax-Classic-Symbolic-v1 --llm_name gpt-4o-mini --max_nodes 2 --no-use_wandb",
+]
+"""What the documentation tells people to type, as it stands there."""
+
+NEEDS_A_KEY = [
+    *[(command, "OPENAI_API_KEY (or OPENAI_KEY)") for command in TYPED],
+    *[(f"bottomup --llm_name {name}", "OPENAI_API_KEY") for name in ("gpt-4o", "gpt-4-turbo", "o1-mini")],
+    ("bottomup --llm_name o1-preview --llm_role coder=playbook", "OPENAI_API_KEY"),
+    ("bottomup --llm_name litellm_groq/llama3-8b-8192", "GROQ_API_KEY"),
+    ("bottomup --llm_name litellm_gpt-4-turbo", "OPENAI_API_KEY"),
+    ("bottomup --llm_name openrouter_openai/gpt-4o-mini", "OPENROUTER_API_KEY (or OPEN_ROUTER_API_KEY"),
+    ("bottomup --llm_name playbook --llm_role coder=gpt-5", "OPENAI_API_KEY"),
+    ("bottomup-parallel --llm_name playbook --llm_fallback openrouter_x/y", "OPENROUTER_API_KEY"),
+]
+
+
+@pytest.mark.parametrize("command", [*TYPED, *(command for command, _ in NEEDS_A_KEY[len(TYPED) :])])
+def test_what_is_documented_parses_without_a_key(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *command.split(), "--dry_run")
+    assert (code, err) == (0, "")
+    assert "llm_name" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("command", "variable"), NEEDS_A_KEY)
+def test_without_a_key_it_is_one_line_that_says_which_and_what_needs_none(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    command: str,
+    variable: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *command.split())
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {variable}")
+    assert "is not set" in err
+    assert "--llm_name playbook needs none" in err
+    assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 

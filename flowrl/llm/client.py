@@ -190,8 +190,13 @@ class Client:
         except ProviderError as error:
             error.args = (redact(str(error)),)
             raise
-        # A server may say anything, a key that it was sent included: what it says goes to disk and screen.
-        return replace(reply, text=redact(reply.text), latency_s=round(time.perf_counter() - started, 3))
+        return replace(
+            reply,
+            # A server may say anything, the key that it was sent included, and this goes to disk and screen.
+            text=redact(reply.text),
+            model=redact(reply.model),
+            latency_s=round(time.perf_counter() - started, 3),
+        )
 
     async def close(self) -> None:
         """Ends what the provider holds."""

@@ -113,7 +113,7 @@ TABLE = load_playbook(WORLD)[1]
         ),
         pytest.param(
             WOOD.operator,
-            "def is_done(start, prev, now, n):\n    return now.inventory.wood >= start.inventory.wood + n\n\n\n"
+            "def is_done(start, prev, now, n):\n    return now.inventory.wood >= 0 * n\n\n\n"
             "def reward(start, prev, now, n):\n    return 1.0",
             ("parse", "static", "trace", "feasible", "new"),
             ["probe"],

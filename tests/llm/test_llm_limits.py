@@ -196,6 +196,23 @@ def test_unknown_cost_stays_unknown() -> None:
     assert mixed.to_json()["usd_known"] == 0.5
 
 
+def test_tokens_that_were_not_counted_are_unknown_too() -> None:
+    mixed = Total().plus(call()).plus(call(usage=Usage(None, None), usd=None)).to_json()
+    assert (mixed["prompt_tokens"], mixed["prompt_tokens_known"]) == (None, 10)
+    assert (mixed["completion_tokens"], mixed["completion_tokens_known"]) == (None, 2)
+    # A call that failed has no tokens that anybody could know.
+    failed = Total().plus(call()).plus(call(usage=Usage(None, None), usd=None, failed=True)).to_json()
+    assert (failed["prompt_tokens"], failed["usd"], failed["answered"]) == (10, 0.5, 1)
+
+
+def test_costs_are_worded_so_that_nothing_looks_free_that_is_not() -> None:
+    assert Total().cost == "no answer"
+    assert Total().plus(call(usd=None, failed=True)).cost == "no answer"
+    assert Total().plus(call(usd=0.0)).cost == "free"
+    assert Total().plus(call(usd=0.00001)).cost == "< $0.0001"
+    assert Total().plus(call(usd=None)).plus(call(usd=None, failed=True)).cost == "unknown"
+
+
 def test_dollars_need_a_price_and_tokens() -> None:
     price = Price(prompt=2.0, completion=10.0)
     assert dollars(Usage(1_000_000, 100_000), price) == pytest.approx(3.0)

@@ -39,9 +39,9 @@ def only_failure(done: ToyRun) -> Failure:
     [
         (NO_BLOCKS, "parse", "unnamed", "block"),
         (UNKNOWN_FACT, "parse", "collect_wood", "inventory:wod"),
-        (FORBIDDEN, "static", "collect_wood", "import"),
+        (FORBIDDEN, "static", "collect_wood", "Import"),
         (NO_SUCH_FIELD, "static", "collect_wood", "gold"),
-        (UNTRACEABLE, "trace", "collect_wood", ""),
+        (UNTRACEABLE, "trace", "collect_wood", "reward"),
         (DONE_AT_START, "probe", "collect_wood", "at the start"),
         (PICKAXE, "plan", "make_pickaxe", "near:table"),
     ],
@@ -49,7 +49,7 @@ def only_failure(done: ToyRun) -> Failure:
 def test_a_refusal_goes_back_twice_and_is_then_a_failure_that_later_contexts_see(
     run_toy: RunToy, bad: str, stage: str, name: str, said: str
 ) -> None:
-    done = run_toy([bad, MORE_WOOD], max_repairs=2, max_nodes=1)
+    done = run_toy(ScriptedSource([bad, MORE_WOOD], patient=False), max_repairs=2, max_nodes=1)
     assert done.raised is None
     assert [attempt for _, _, attempt in done.source.refusals] == [1, 2]
     for text, refusal, _ in done.source.refusals:
@@ -152,9 +152,8 @@ def test_start_states_that_the_plan_never_reaches_are_a_refusal_with_its_cost(ru
 
 
 def test_too_many_failures_in_a_row_stop_the_run_with_exit_3(run_toy: RunToy) -> None:
-    done = run_toy(
-        [WOOD, MORE_WOOD, FORBIDDEN, NO_BLOCKS, PICKAXE], max_repairs=0, max_consecutive_failures=3
-    )
+    script = [WOOD, MORE_WOOD, FORBIDDEN, NO_BLOCKS, PICKAXE]
+    done = run_toy(script, max_repairs=0, max_consecutive_failures=3)
     assert isinstance(done.raised, RunStopped)
     assert done.raised.exit_code == 3
     assert "3 skills in a row were refused (--max_consecutive_failures 3)" in str(done.raised)

@@ -147,7 +147,7 @@ def placed_worlds(count: int) -> Placed:
     return workbench_like_new(ToyWorld(), ppo, shape, 0).training_worlds(5, count)
 
 
-def test_start_states_come_back_as_they_were_random_keys_included(tmp_path: Path, run_toy: RunToy) -> None:
+def test_start_states_come_back_as_they_were_random_keys_included(run_toy: RunToy) -> None:
     path = run_toy([WOOD], max_nodes=1).path
     placed = placed_worlds(40)
     tree = states_to_tree(placed)

@@ -107,6 +107,33 @@ def test_one_run_a_skill_grouped_by_graph(wandb: FakeWandb, tmp_path: Path) -> N
     assert (one.exit_code, two.exit_code) == (0, 1)
 
 
+LLM = {
+    "proposer": "gpt-4o", "wrote": {"skill": "gpt-4o"},
+    "total": {"calls": 3, "prompt_tokens": 300, "completion_tokens": 60, "usd": 0.00135, "cost": "$0.0014"},
+}  # fmt: skip
+UNKNOWN = {"proposer": "new", "total": {"calls": 3, "prompt_tokens": None, "usd": None, "cost": "unknown"}}
+
+
+def test_what_a_skill_cost_is_in_its_runs_summary(wandb: FakeWandb, tmp_path: Path) -> None:
+    follow = tracker(tmp_path)
+    for event in (
+        StageStarted("train", "one"),
+        SkillAccepted(0, "one", {"success": 0.9, "llm": LLM}),
+        StageStarted("train", "two"),
+        SkillRefused("two", "validate", "lower bound 0.4", UNKNOWN),
+    ):
+        follow(event)
+    one, two = wandb.runs
+    assert one.summary == {
+        "success": 0.9, "accepted": True, "llm/proposer": "gpt-4o", "llm/calls": 3, "llm/prompt_tokens": 300,
+        "llm/completion_tokens": 60, "llm/usd": 0.00135, "llm/cost": "$0.0014",
+    }  # fmt: skip
+    # What is unknown is no number, least of all 0.
+    assert {name: value for name, value in two.summary.items() if name.startswith("llm/")} == {
+        "llm/proposer": "new", "llm/calls": 3, "llm/cost": "unknown",
+    }  # fmt: skip
+
+
 def test_training_on_after_a_validation_stays_in_the_same_run(wandb: FakeWandb, tmp_path: Path) -> None:
     follow = tracker(tmp_path)
     for stage in ("train", "validate", "train"):

@@ -1,0 +1,75 @@
+"""Scores of whole episodes, worked by hand on made-up snapshots of the real Classic world."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from flowrl.pipeline.evaluate import Episodes, deaths_by_cause, score_episodes
+from flowrl.worlds.registry import make_world
+
+WORLD = make_world("Craftax-Classic-Symbolic-v1")
+COLUMNS = WORLD.snapshot_spec.columns
+
+
+def rows(count: int, **values: float) -> np.ndarray:
+    """``count`` equal snapshots: full vitals, awake, nothing gained, and ``values`` by field path."""
+    full = {f"vitals.{name}": 9 for name in ("health", "food", "drink", "energy")}
+    snapshot = np.zeros((count, len(WORLD.snapshot_spec)), np.float32)
+    for path, value in {**full, **{k.replace("__", "."): v for k, v in values.items()}}.items():
+        snapshot[:, COLUMNS[path]] = value
+    return snapshot
+
+
+def test_score_return_and_rates_by_hand() -> None:
+    """Half of four episodes collect wood and end with 9 health, half do nothing and die.
+
+    Return: (2 * 1 + 2 * (0 - 0.9)) / 4 = 0.05; of a maximum of 22. Crafter score: one rate of 50%, 21 of 0%:
+    exp(ln(51) / 22) - 1.
+    """
+    end = np.concatenate([rows(2, achievements__collect_wood=1), rows(2, vitals__health=0)])
+    ended = Episodes(rows(4), rows(4), end, np.array([10, 20, 30, 40]), np.array([False, False, True, True]))
+    score = score_episodes(ended, WORLD)
+    assert score["episodes"] == 4
+    assert score["achievements"]["collect_wood"]["rate"] == 0.5
+    assert score["achievements"]["collect_diamond"] == {
+        "rate": 0.0,
+        "low": 0.0,
+        "high": pytest.approx(0.49, abs=0.01),
+    }
+    assert score["return"] == pytest.approx(0.05)
+    assert score["return_percent"] == pytest.approx(100 * 0.05 / 22)
+    assert score["score"] == pytest.approx(math.exp(math.log(51) / 22) - 1)
+    assert score["length"] == 25
+    assert score["died"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("cause", "before"),
+    [
+        ("fight", {"vitals__health": 2}),
+        ("lava", {"vitals__health": 9}),
+        ("asleep", {"vitals__health": 7, "sleeping": 1}),
+        ("hunger", {"vitals__health": 1, "vitals__food": 0}),
+        ("thirst", {"vitals__health": 1, "vitals__drink": 0}),
+        ("exhaustion", {"vitals__health": 1, "vitals__energy": 0}),
+    ],
+)
+def test_causes_of_death(cause: str, before: dict[str, float]) -> None:
+    """Each is told from what the last step took; an episode that did not end in death has none."""
+    last = np.concatenate([rows(1, **before), rows(1)])
+    end = np.concatenate([rows(1, **{**before, "vitals__health": 0}), rows(1)])
+    ended = Episodes(rows(2), last, end, np.array([5, 5]), np.array([True, False]))
+    causes = deaths_by_cause(ended, WORLD)
+    assert causes[cause] == 0.5
+    assert sum(causes.values()) == 0.5
+
+
+def test_every_achievement_has_the_stock_games_value() -> None:
+    """22 achievements of 1 each in Classic, 226 in all in full Craftax."""
+    assert sum(WORLD.achievement_values.values()) == 22
+    full = make_world("Craftax-Symbolic-v1")
+    assert sum(full.achievement_values.values()) == 226
+    assert set(full.achievement_values) <= set(full.vocabulary)
