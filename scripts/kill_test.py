@@ -2,7 +2,8 @@
 
     python scripts/kill_test.py --kills 20 --graph-path /tmp/killed
 
-Before every restart it checks what the kill left: no accepted node lost, none doubled, no file unreadable.
+Every other kill comes at any time, the others shortly after a validation began, when a node is about to be
+written. Each time it checks what is left: no accepted node lost, none doubled, no file unreadable.
 After the last kill the same command must finish. Exit code 0 when all of that held, 1 when not.
 What the runs themselves print is in ``runs.log`` next to the graph.
 """
@@ -33,6 +34,18 @@ SMALL = (
     "--validation_episodes 64 --success_state_rate 0.3 --total_timesteps 1e5 --max_consecutive_failures 20"
 )
 """Sizes with which a skill of the playbook takes seconds on two cores."""
+
+
+WRITING_S = 5.0
+"""A validation of that size and the commit after it are over in about so many seconds."""
+
+
+@dataclass(frozen=True)
+class Instant:
+    """When to kill: so many seconds after the start, or after the first validation began."""
+
+    after_s: float
+    of_validation: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,8 +114,8 @@ def check_every_file(path: Path, env_name: str) -> None:
         shutil.rmtree(copy, ignore_errors=True)
 
 
-def kill_run(command: Sequence[str], path: Path, after_s: float, log: IO[bytes]) -> Kill:
-    """Starts ``command`` and kills it after ``after_s`` seconds, unless it is done before.
+def kill_run(command: Sequence[str], path: Path, instant: Instant, log: IO[bytes]) -> Kill:
+    """Starts ``command`` and kills it at ``instant``, unless it is done before.
 
     Raises:
         Broken: it failed by itself, or the graph lost a node.
@@ -111,7 +124,9 @@ def kill_run(command: Sequence[str], path: Path, after_s: float, log: IO[bytes])
     began = time.monotonic()
     with subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as process:
         try:
-            process.wait(after_s)
+            if instant.of_validation:
+                wait_for_validation(process, path / "journal.jsonl")
+            process.wait(instant.after_s)
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
@@ -121,6 +136,15 @@ def kill_run(command: Sequence[str], path: Path, after_s: float, log: IO[bytes])
     after = nodes_of(path)
     check_nothing_lost(before, after)
     return Kill(time.monotonic() - began, names(before), names(after), code == 0)
+
+
+def wait_for_validation(process: subprocess.Popen[bytes], journal: Path) -> None:
+    """Returns when the run says that it validates, or has ended."""
+    seen = journal.stat().st_size if journal.exists() else 0
+    while process.poll() is None:
+        if journal.exists() and b'"validate"' in journal.read_bytes()[seen:]:
+            return
+        time.sleep(0.05)
 
 
 def finish_run(command: Sequence[str], path: Path, max_nodes: int, log: IO[bytes]) -> Kill:
@@ -145,9 +169,9 @@ def names(nodes: list[dict[str, object]]) -> tuple[str, ...]:
 
 
 def kill_test(
-    command: Sequence[str], path: Path, env_name: str, max_nodes: int, instants: Sequence[float]
+    command: Sequence[str], path: Path, env_name: str, max_nodes: int, instants: Sequence[Instant]
 ) -> int:
-    """Kills ``command`` after each of ``instants`` seconds, lets it finish, and prints what happened.
+    """Kills ``command`` once at each of ``instants``, lets it finish, and prints what happened.
 
     Whenever it finishes in between, its graph is moved aside and a new one is begun, so that every kill
     meets a run at work.
@@ -204,7 +228,12 @@ def main() -> int:
     ]  # fmt: skip
     print(" ".join(command))
     dice = random.Random(asked.seed)
-    instants = [dice.uniform(asked.first, asked.last) for _ in range(asked.kills)]
+    instants = [
+        Instant(dice.uniform(0.0, WRITING_S), True)
+        if number % 2
+        else Instant(dice.uniform(asked.first, asked.last))
+        for number in range(asked.kills)
+    ]
     return kill_test(command, asked.graph_path, ENV_NAME, asked.max_nodes, instants)
 
 

@@ -89,7 +89,7 @@ def test_every_number_among_the_flags_has_bounds_and_bad_values() -> None:
         ("max_nodes", 0, "--max_nodes 1."),
         ("max_repeat", 1000, "--max_repeat 99."),
         ("total_timesteps", 10**13, "--total_timesteps 1e12."),
-        ("lr", -1.0, "--lr 0.0002, the default."),
+        ("lr", -1.0, "--lr 0.001, the default."),
         ("gamma", 2.0, "--gamma 1."),
     ],
 )

@@ -24,6 +24,7 @@ from flowrl.pipeline.sizes import resolve_sizes
 from flowrl.pipeline.tasks import make_task
 from flowrl.pipeline.workbench import Workbench, build_workbench, tree_to_states
 from flowrl.store.graph_store import GraphStore
+from flowrl.store.reader import GraphReader
 from flowrl.worlds.registry import make_world
 
 
@@ -94,7 +95,9 @@ def run_bottomup(
     return 0
 
 
-def load_library(store: GraphStore, bench: Workbench, probing: ProbeBankBuilder | None) -> SkillLibrary:
+def load_library(
+    store: GraphStore | GraphReader, bench: Workbench, probing: ProbeBankBuilder | None
+) -> SkillLibrary:
     """The accepted skills of a graph, ready to run.
 
     Args:

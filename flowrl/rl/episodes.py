@@ -31,6 +31,7 @@ class Outcomes(NamedTuple):
         length: int32 ``[E]``, env steps.
         n: int32 ``[E]``, the repeat count asked for.
         start: float32 ``[E, D]``, snapshot at the start.
+        before: float32 ``[E, D]``, snapshot before the last step.
         end: float32 ``[E, D]``, snapshot at the end.
     """
 
@@ -40,6 +41,7 @@ class Outcomes(NamedTuple):
     length: Array
     n: Array
     start: Array
+    before: Array
     end: Array
 
 
@@ -124,7 +126,7 @@ def _begin(seen: Seen, repeats: jax.Array) -> _Running:
     no = jnp.zeros_like(seen.died)
     zero = jnp.zeros_like(repeats)
     progress = Progress(seen.snapshot, seen.snapshot, repeats, zero)
-    outcome = Outcomes(no, no, no, zero, repeats, seen.snapshot, seen.snapshot)
+    outcome = Outcomes(no, no, no, zero, repeats, *(seen.snapshot,) * 3)
     return _Running(progress, no, outcome)
 
 
@@ -134,7 +136,14 @@ def _note(task: Task, running: _Running, seen: Seen) -> _Running:
     verdict: Verdict = judge(task, progress, seen.snapshot, seen.died, seen.time_up)
     _, claimed = task.program(progress.start, progress.prev, seen.snapshot, progress.n)
     now = Outcomes(
-        verdict.success, claimed, seen.died, progress.steps, progress.n, progress.start, seen.snapshot
+        verdict.success,
+        claimed,
+        seen.died,
+        progress.steps,
+        progress.n,
+        progress.start,
+        progress.prev,
+        seen.snapshot,
     )
     outcome = jax.tree.map(
         lambda old, new: jnp.where(running.ended.reshape((-1,) + (1,) * (old.ndim - 1)), old, new),

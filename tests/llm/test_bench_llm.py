@@ -107,9 +107,9 @@ TABLE = load_playbook(WORLD)[1]
     ("operator", "source", "passed", "failed"),
     [
         pytest.param(WOOD.operator, WOOD.source, bench.CHECKS, [], id="usable"),
-        pytest.param({**WOOD.operator, "gains": {"inventory:wod": 1}}, WOOD.source, (), ["parse"], id="parse"),
+        pytest.param({**WOOD.operator, "gains": {"a:b": 1}}, WOOD.source, (), ["parse"], id="parse"),
         pytest.param(
-            WOOD.operator, "import os\n\n" + WOOD.source, ("parse", "feasible", "new"), ["static"], id="static"
+            WOOD.operator, "import os\n" + WOOD.source, ("parse", "feasible", "new"), ["static"], id="static"
         ),
         pytest.param(
             WOOD.operator,

@@ -5,6 +5,7 @@ One graph of two skills is learned once for all tests here, then replayed, rewou
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -24,10 +25,15 @@ from flowrl.llm.recorder import read_records
 
 pytestmark = pytest.mark.slow
 
-SMALL = (
-    "--num_envs 64 --num_steps 16 --layer_size 64 --start_states 64 --validation_episodes 64 "
-    "--total_timesteps 4e5 --success_state_rate 0.6"
-).split()
+SMALL = {
+    "--num_envs": "64",
+    "--num_steps": "16",
+    "--layer_size": "64",
+    "--start_states": "64",
+    "--validation_episodes": "64",
+    "--total_timesteps": "4e5",
+    "--success_state_rate": "0.6",
+}
 """Sizes at which two skills take half a minute; what is asked of models does not depend on them."""
 
 NO_NETWORK = """
@@ -59,7 +65,7 @@ def bottomup(graph_path: Path, *flags: str, server: LoopbackServer | None, wandb
         (graph_path.parent / "no_network" / "sitecustomize.py").write_text(NO_NETWORK)
         environment["PYTHONPATH"] = str(graph_path.parent / "no_network")
     command = [sys.executable, "-m", "flowrl.bottomup", "--env_name", WORLD, "--graph-path", str(graph_path)]
-    command += [*SMALL, "--use_wandb" if wandb else "--no-use_wandb", *flags]
+    command += [*itertools.chain(*SMALL.items()), "--use_wandb" if wandb else "--no-use_wandb", *flags]
     # Away from the repository: a .env of the person who runs the tests must not be found.
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=300, cwd=graph_path.parent
@@ -194,28 +200,31 @@ def test_two_models_by_role_and_the_fallback_when_the_first_is_down(
 def test_budgets_end_the_run_and_a_cheaper_model_takes_it_up(
     graph_path: Path, server: LoopbackServer
 ) -> None:
-    rewind = ("--max_nodes", "2", "--current_i", "1")
     # gpt-5: (100 * 1.25 + 20 * 10) / 1e6 = $0.000325 a call, so two calls are over the budget.
-    usd = bottomup(graph_path, "--llm_name", "gpt-5", "--max_llm_usd", "0.0005", *rewind, server=server)
-    assert usd.code == 3
-    assert "error: This run has spent $0.0006 on models; --max_llm_usd allows $0.0005." in usd.err
+    first = bottomup(
+        graph_path, "--llm_name", "gpt-5", "--max_llm_usd", "0.0005", "--max_nodes", "2", "--current_i", "1",
+        server=server,
+    )  # fmt: skip
+    assert first.code == 3
+    assert "error: This run has spent $0.0006 on models; --max_llm_usd allows $0.0005." in first.err
     assert [request.model for request in server.requests] == ["gpt-5"] * 2
-
-    calls = bottomup(graph_path, "--llm_name", "gpt-5", "--max_llm_calls", "1", *rewind, server=server)
-    assert calls.code == 3
-    assert "--max_llm_calls" in calls.err
-    assert len(server.requests) == 3
     assert [node["name"] for node in summary(graph_path)["nodes"]] == ["collect_wood"]
 
-    cheap = bottomup(graph_path, "--llm_name", "gpt-4o-mini", "--max_nodes", "2", server=server)
-    assert cheap.code == 0, cheap.err
+    # Three calls are one skill; the next skill's first call is one too many.
+    cheap = bottomup(
+        graph_path, "--llm_name", "gpt-4o-mini", "--max_llm_calls", "3", "--max_nodes", "3", server=server
+    )
+    assert cheap.code == 3, cheap.err
+    assert "error: This run has sent 3 requests to language models" in cheap.err
+    assert "--max_llm_calls" in cheap.err
+    assert [request.model for request in server.requests[2:]] == ["gpt-4o-mini"] * 3
     shown = summary(graph_path)
     assert [node["name"] for node in shown["nodes"]] == ["collect_wood", "place_table"]
     assert shown["nodes"][1]["llm"]["coder"] == "gpt-4o-mini"
-    # What the stopped runs spent is in the total: three calls of gpt-5, and two that the budget kept back.
-    assert shown["llm"]["by_model"]["gpt-5"]["usd"] == pytest.approx(3 * 325e-6)
-    assert shown["llm"]["by_model"]["gpt-5"]["requests"] == 3
-    assert len(read_records(graph_path / "llm")) == 6 + 3 + 2 + 3
+    # What the stopped run spent is in the total; what a budget kept back was no request.
+    assert shown["llm"]["by_model"]["gpt-5"]["usd"] == pytest.approx(2 * 325e-6)
+    assert shown["llm"]["total"]["requests"] == 6 + 2 + 3
+    assert len(read_records(graph_path / "llm")) == 6 + 3 + 4
 
 
 def test_a_refused_key_ends_the_run_in_one_line_without_showing_it(

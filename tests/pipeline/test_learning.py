@@ -7,8 +7,8 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from conftest import TOY_CONFIG, RunToy, ToyRun
 from replies import GOOD, TABLE, WOOD
+from toy_runs import TOY_CONFIG, RunToy, ToyRun
 
 from flowrl.pipeline.events import (
     RunFinished,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from conftest import TOY_CONFIG, RunToy, ToyRun
 from replies import (
     DIAMOND,
     DONE_AT_START,
@@ -20,6 +19,7 @@ from replies import (
     WOOD,
     ScriptedSource,
 )
+from toy_runs import TOY_CONFIG, RunToy, ToyRun
 
 from flowrl.errors import FatalProviderError, ProposalRefused, RunStopped
 from flowrl.llm.proposer import ProposalUnusable, ProposedReply

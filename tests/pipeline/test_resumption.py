@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from conftest import TOY_CONFIG, RunToy, workbench_like_new
 from replies import GOOD, MORE_WOOD, PICKAXE, TABLE, WOOD
+from toy_runs import TOY_CONFIG, RunToy, workbench_like_new
 from toy_world import TOY, ToyWorld
 
 from flowrl.errors import GraphError

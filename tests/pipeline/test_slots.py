@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from conftest import RunToy, ToyRun
 from replies import (
     DIAMOND,
     FLAG_ONLY,
@@ -15,6 +14,7 @@ from replies import (
     WOOD_ONLY,
     ScriptedSource,
 )
+from toy_runs import RunToy, ToyRun
 
 from flowrl.errors import FatalProviderError
 from flowrl.pipeline.events import StageStarted, TrainingProgress

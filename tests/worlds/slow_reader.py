@@ -1,0 +1,201 @@
+"""What a state looks like, read slowly, tile by tile, from the stock env state: the reference for snapshots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from craftax.craftax.constants import Achievement as FullAchievement
+from craftax.craftax.constants import BlockType, ItemType
+from craftax.craftax_classic.constants import Achievement as ClassicAchievement
+from craftax.craftax_classic.constants import BlockType as ClassicBlockType
+from world_studio import DIRECTIONS, Studio
+
+NOTHING_KNOWN = 99
+"""The distance of what is not known."""
+
+_CLASSIC_MOBS = {"zombie": "zombies", "cow": "cows", "skeleton": "skeletons", "arrow": "arrows"}
+_FULL_CLASSES = ("melee_mobs", "passive_mobs", "ranged_mobs", "mob_projectiles", "player_projectiles")
+_FULL_MOBS = {
+    "zombie": ("melee_mobs", 0),
+    "cow": ("passive_mobs", 0),
+    "skeleton": ("ranged_mobs", 0),
+    "melee": ("melee_mobs", None),
+    "ranged": ("ranged_mobs", None),
+    "projectile": ("mob_projectiles", None),
+}
+
+Nearest = tuple[bool, int, set[tuple[int, int]]]
+"""Whether one is known, its distance, and the offsets of all that are so near."""
+
+
+class SlowReader:
+    """Reads one env state.
+
+    Args:
+        state: one row of a batch of states, on the host.
+    """
+
+    def __init__(self, studio: Studio, state: Any) -> None:
+        self.studio, self.env, self.memory = studio, state.env, state.memory
+        self.floor = int(self.env.player_level) if studio.full else 0
+        self.row, self.column = (int(x) for x in self.env.player_position)
+        self.height, self.width = studio.world.view_shape
+
+    # --- tiles ---------------------------------------------------------------------------------
+
+    def _at(self, name: str, row: int, column: int, outside: int) -> Any:
+        grid = getattr(self.env, name)
+        grid = grid[self.floor] if self.studio.full else grid
+        inside = 0 <= row < grid.shape[0] and 0 <= column < grid.shape[1]
+        return grid[row, column] if inside else outside
+
+    def tile(self, down: int, right: int) -> int:
+        """The kind of a tile near the agent; a ladder counts as one, numbered after the blocks."""
+        item = self.item(down, right)
+        if item in (ItemType.LADDER_DOWN.value, ItemType.LADDER_UP.value):
+            return len(BlockType) + item
+        return self.block(down, right)
+
+    def block(self, down: int, right: int) -> int:
+        """The block alone."""
+        outside = ClassicBlockType.OUT_OF_BOUNDS.value
+        return int(self._at("map", self.row + down, self.column + right, outside))
+
+    def item(self, down: int, right: int) -> int:
+        """The item on a tile; Classic has none."""
+        if not self.studio.full:
+            return 0
+        return int(self._at("item_map", self.row + down, self.column + right, 0))
+
+    def lit(self, down: int, right: int) -> bool:
+        """Whether the agent can see there; Classic has no darkness."""
+        if not self.studio.full:
+            return True
+        return bool(self._at("light_map", self.row + down, self.column + right, 0) > 0.05)
+
+    def view(self) -> list[tuple[int, int]]:
+        """Offsets of the tiles in view, row by row."""
+        half_height, half_width = self.height // 2, self.width // 2
+        return [
+            (down, right)
+            for down in range(-half_height, half_height + 1)
+            for right in range(-half_width, half_width + 1)
+        ]
+
+    def look(self, memory: np.ndarray) -> None:
+        """Writes what is lit in view into ``memory``, as the world's memory is laid out."""
+        for down, right in self.view():
+            if self.lit(down, right):
+                row, column = self.row + down + self.height // 2, self.column + right + self.width // 2
+                memory[self.floor, row, column] = self.tile(down, right)
+
+    def nearest_remembered(self, kind: int) -> Nearest:
+        """By looking at every tile of the floor."""
+        offsets = [
+            (int(row) - self.height // 2 - self.row, int(column) - self.width // 2 - self.column)
+            for row, column in np.argwhere(self.memory[self.floor] == kind)
+        ]
+        return _nearest(offsets)
+
+    # --- creatures -----------------------------------------------------------------------------
+
+    def creatures(self) -> list[tuple[str, int, int, int]]:
+        """``(class, type, down, right)`` of those that can be seen."""
+        found = []
+        for name in _FULL_CLASSES if self.studio.full else _CLASSIC_MOBS.values():
+            mobs = getattr(self.env, name)
+            positions = mobs.position[self.floor] if self.studio.full else mobs.position
+            masks = mobs.mask[self.floor] if self.studio.full else mobs.mask
+            types = mobs.type_id[self.floor] if self.studio.full else np.zeros(len(masks), int)
+            for (row, column), alive, kind in zip(positions, masks, types, strict=True):
+                down, right = int(row) - self.row, int(column) - self.column
+                if alive and (down, right) in self.view() and self.lit(down, right):
+                    found.append((name, int(kind), down, right))
+        return found
+
+    def category(self, name: str, kind: int) -> int:
+        """The number of a creature in the mob plane."""
+        if self.studio.full:
+            return 1 + 8 * _FULL_CLASSES.index(name) + kind
+        return 1 + list(_CLASSIC_MOBS.values()).index(name)
+
+    def _nearest_mob(self, mob: str) -> Nearest:
+        name, kind = _FULL_MOBS[mob] if self.studio.full else (_CLASSIC_MOBS[mob], None)
+        return _nearest([(d, r) for c, k, d, r in self.creatures() if c == name and kind in (None, k)])
+
+    # --- the snapshot --------------------------------------------------------------------------
+
+    def expected(self, path: str) -> Any:
+        """The value of one snapshot field; for the direction of nearest things, the set of right ones."""
+        namespace, _, rest = path.partition(".")
+        name, _, what = rest.partition(".")
+        if namespace in ("closest_blocks", "closest_mobs"):
+            near = (
+                self.nearest_remembered(_tile_kind(name, self.studio.full))
+                if namespace == "closest_blocks"
+                else self._nearest_mob(name)
+            )
+            seen, distance, offsets = near
+            return {
+                "seen": {seen},
+                "distance": {distance},
+                "down": {down for down, _ in offsets},
+                "right": {right for _, right in offsets},
+            }[what]
+        return {self._plain(namespace, rest)}
+
+    def _plain(self, namespace: str, name: str) -> Any:
+        env = self.env
+        if namespace == "inventory":
+            return int(self._in_the_bag(name))
+        if namespace == "vitals":
+            return float(getattr(env, f"player_{name}"))
+        if namespace == "stats":
+            return int(getattr(env, f"player_{name}"))
+        if namespace == "achievements":
+            known = FullAchievement if self.studio.full else ClassicAchievement
+            return bool(env.achievements[known[name.upper()].value])
+        if namespace == "near":
+            kind = _tile_kind(name, self.studio.full)
+            around = [(d, r) for d in (-1, 0, 1) for r in (-1, 0, 1) if (d, r) != (0, 0) or self.studio.full]
+            return any(kind in (self.block(*at), len(BlockType) + self.item(*at)) for at in around)
+        if namespace == "facing":
+            ahead = dict(DIRECTIONS.values())[int(env.player_direction)]
+            if name == "block":
+                return self.block(*ahead)
+            found = {(c.removesuffix("_mobs").removesuffix("s"), d, r) for c, _, d, r in self.creatures()}
+            return (name, *ahead) in found
+        return self._of_the_moment(namespace)
+
+    def _in_the_bag(self, name: str) -> Any:
+        inventory = self.env.inventory
+        colours = ("red", "green", "blue", "pink", "cyan", "yellow")
+        armour = ("helmet", "chestplate", "leggings", "boots")
+        if name.endswith("_potion"):
+            return inventory.potions[colours.index(name.removesuffix("_potion"))]
+        return inventory.armour[armour.index(name)] if name in armour else getattr(inventory, name)
+
+    def _of_the_moment(self, name: str) -> Any:
+        env = self.env
+        return {
+            "light": lambda: float(env.light_level),
+            "sleeping": lambda: bool(env.is_sleeping),
+            "resting": lambda: bool(env.is_resting),
+            "floor": lambda: self.floor,
+            "explored": lambda: int((self.memory[self.floor] != 0).sum()),
+            "kills_on_floor": lambda: int(env.monsters_killed[self.floor]),
+        }[name]()
+
+
+def _nearest(offsets: list[tuple[int, int]]) -> Nearest:
+    if not offsets:
+        return False, NOTHING_KNOWN, {(0, 0)}
+    distance = min(abs(down) + abs(right) for down, right in offsets)
+    return True, distance, {at for at in offsets if abs(at[0]) + abs(at[1]) == distance}
+
+
+def _tile_kind(name: str, full: bool) -> int:
+    if full and name.upper() in ItemType.__members__:
+        return len(BlockType) + ItemType[name.upper()].value
+    return int((BlockType if full else ClassicBlockType)[name.upper()].value)
