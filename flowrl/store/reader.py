@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from flowrl.skills.graph import SkillGraph
 from flowrl.store import checkpoint
@@ -33,3 +34,7 @@ class GraphReader:
     def load_start_states(self, index: int) -> Tree | None:
         """A node's bank of start states, checked, or None when it has none."""
         return checkpoint.load_start_states(self.layout, self.graph.nodes[index])
+
+    def load_curves(self, index: int) -> list[dict[str, Any]]:
+        """A node's training curves, checked."""
+        return checkpoint.load_curves(self.layout, self.graph.nodes[index])

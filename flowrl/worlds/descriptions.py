@@ -37,7 +37,7 @@ sees 11 columns by 9 rows of tiles around itself, only lit ones, and starts on f
 bag, health, food, drink, energy and mana at 9, and dexterity, strength and intelligence at 1.
 
 Moving: LEFT, RIGHT, UP, DOWN turn the agent that way and move it one tile if the tile there is free.
-Lava can be walked into and kills. Everything else acts on the tile in front.
+Water and lava block the way. Everything else acts on the tile in front.
 
 DO, on the tile or creature in front:
 - tree: +1 wood; the tree becomes grass. No tool needed.
@@ -64,5 +64,5 @@ LEVEL_UP_DEXTERITY, _STRENGTH or _INTELLIGENCE spends it.
 Vitals: food falls by 1 about every 25 to 30 steps, drink every 20, energy every 30; while any of them is 0,
 health falls, otherwise it recovers. SLEEP works when energy is below its maximum and lasts until it is full
 or the agent is hit. REST waits until health is full.
-The episode ends at health 0, in lava, or after 100,000 steps (10,000 in some evaluations).
+The episode ends at health 0 or after 100,000 steps (10,000 in some evaluations).
 """

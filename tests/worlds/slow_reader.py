@@ -1,4 +1,4 @@
-"""What a state looks like, read slowly, tile by tile, from the stock env state: the reference for snapshots."""
+"""What a stock env state looks like, read slowly, tile by tile: the reference for snapshots."""
 
 from __future__ import annotations
 
@@ -100,18 +100,19 @@ class SlowReader:
 
     # --- creatures -----------------------------------------------------------------------------
 
-    def creatures(self) -> list[tuple[str, int, int, int]]:
-        """``(class, type, down, right)`` of those that can be seen."""
+    def creatures(self) -> list[tuple[str, int, int, int, float]]:
+        """``(class, type, down, right, health)`` of those that can be seen."""
         found = []
         for name in _FULL_CLASSES if self.studio.full else _CLASSIC_MOBS.values():
             mobs = getattr(self.env, name)
             positions = mobs.position[self.floor] if self.studio.full else mobs.position
             masks = mobs.mask[self.floor] if self.studio.full else mobs.mask
             types = mobs.type_id[self.floor] if self.studio.full else np.zeros(len(masks), int)
-            for (row, column), alive, kind in zip(positions, masks, types, strict=True):
+            healths = mobs.health[self.floor] if self.studio.full else mobs.health
+            for (row, column), alive, kind, health in zip(positions, masks, types, healths, strict=True):
                 down, right = int(row) - self.row, int(column) - self.column
                 if alive and (down, right) in self.view() and self.lit(down, right):
-                    found.append((name, int(kind), down, right))
+                    found.append((name, int(kind), down, right, float(health)))
         return found
 
     def category(self, name: str, kind: int) -> int:
@@ -122,7 +123,7 @@ class SlowReader:
 
     def _nearest_mob(self, mob: str) -> Nearest:
         name, kind = _FULL_MOBS[mob] if self.studio.full else (_CLASSIC_MOBS[mob], None)
-        return _nearest([(d, r) for c, k, d, r in self.creatures() if c == name and kind in (None, k)])
+        return _nearest([(d, r) for c, k, d, r, _ in self.creatures() if c == name and kind in (None, k)])
 
     # --- the snapshot --------------------------------------------------------------------------
 
@@ -164,8 +165,10 @@ class SlowReader:
             ahead = dict(DIRECTIONS.values())[int(env.player_direction)]
             if name == "block":
                 return self.block(*ahead)
-            found = {(c.removesuffix("_mobs").removesuffix("s"), d, r) for c, _, d, r in self.creatures()}
-            return (name, *ahead) in found
+            there = [(c, health) for c, _, d, r, health in self.creatures() if (d, r) == ahead]
+            if name == "health":
+                return max((health for _, health in there), default=0)
+            return name in [c.removesuffix("_mobs").removesuffix("s") for c, _ in there]
         return self._of_the_moment(namespace)
 
     def _in_the_bag(self, name: str) -> Any:

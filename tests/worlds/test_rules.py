@@ -46,6 +46,18 @@ def deeds(studio: Studio, placed: Any) -> set[str]:
     }
 
 
+def deeds_for_tools(studio: Studio, placed: Any) -> set[str]:
+    """Full Craftax counts every tool up to the one in the bag as made, however it was come by."""
+    if not studio.full:
+        return set()
+    return {
+        f"make_{material}_{tool}"
+        for tool in ("pickaxe", "sword")
+        for material, tier in TIERS.items()
+        if tier <= studio.column(placed, f"inventory.{tool}")[0]
+    }
+
+
 def tile_at(studio: Studio, placed: Any, at: tuple[int, int]) -> int:
     """The tile at an offset from where the agent stood when planted."""
     ground = np.asarray(placed.states.env.map[0])
@@ -65,7 +77,7 @@ PLACING = [
 def test_placing_costs(
     studio: Studio, action: str, bag: dict[str, int], changed: dict[str, int], tile: str, deed: str
 ) -> None:
-    """No table is needed for any of it; the thing stands in front and is within reach; one less is too few."""
+    """Needs no table; the thing stands in front and is within reach; one less is too few."""
     found, placed = bag_after(studio, studio.planted(bag, {}), action)
     assert found == changed
     assert tile_at(studio, placed, AHEAD) == studio.block(tile)
@@ -79,11 +91,12 @@ def test_placing_costs(
 
 @pytest.mark.parametrize("onto", ["water", "lava", "path", "sand"])
 def test_stone_goes_onto_water_and_lava(studio: Studio, onto: str) -> None:
-    """And onto whatever is free; a table does not go onto water."""
+    """And onto whatever is free; in Classic, a table does not go onto water."""
     _, placed = bag_after(studio, studio.planted({"stone": 1}, {AHEAD: onto}), "place_stone")
     assert tile_at(studio, placed, AHEAD) == studio.block("stone")
-    found, _ = bag_after(studio, studio.planted({"wood": 2}, {AHEAD: "water"}), "place_table")
-    assert found == {}
+    if onto == "water" and not studio.full:
+        found, _ = bag_after(studio, studio.planted({"wood": 2}, {AHEAD: "water"}), "place_table")
+        assert found == {}
 
 
 def test_a_sapling_needs_grass(studio: Studio) -> None:
@@ -112,7 +125,7 @@ def test_crafting_costs(
     made = {tool: TIERS[material]} if studio.full else {f"{material}_{tool}": 1}
     found, placed = bag_after(studio, studio.planted(costs, near), action)
     assert found == {**{name: -amount for name, amount in costs.items()}, **made}
-    assert deeds(studio, placed) == {action}
+    assert deeds(studio, placed) == {action} | deeds_for_tools(studio, placed)
     for name in costs:
         less = {**costs, name: costs[name] - 1}
         assert bag_after(studio, studio.planted(less, near), action)[0] == {}
@@ -156,9 +169,8 @@ def test_mining_needs_its_tool(studio: Studio, tile: str, what: str, tier: int, 
     """One piece a hit, with the pickaxe of its tier and not with a lesser one."""
     found, placed = bag_after(studio, studio.planted(pickaxe(studio, tier), {AHEAD: tile}), "do")
     assert found == {what: 1}
-    assert deeds(studio, placed) == {f"collect_{what}"}
-    if not (studio.full and tile == "tree"):
-        assert tile_at(studio, placed, AHEAD) == studio.block(left)
+    assert deeds(studio, placed) == {f"collect_{what}"} | deeds_for_tools(studio, placed)
+    assert tile_at(studio, placed, AHEAD) == studio.block(left)
     if tier:
         found, placed = bag_after(studio, studio.planted(pickaxe(studio, tier - 1), {AHEAD: tile}), "do")
         assert found == {}
@@ -249,10 +261,12 @@ def pinned(states: Any, kind: str) -> Any:
     return states._replace(env=env.replace(**{kind: mobs}, mob_map=mob_map))
 
 
-def test_lava_kills(studio: Studio) -> None:
-    """Whoever walks into it."""
+def test_lava_kills_or_blocks(studio: Studio) -> None:
+    """Whoever walks into it, in Classic; in full Craftax it only blocks the way."""
     placed = studio.step(studio.planted({}, {AHEAD: "lava"}), studio.action("up"))
-    assert bool(placed.seen.died.all())
+    assert ("Lava can be walked into and kills." in studio.world.description) != studio.full
+    assert ("Water and lava block the way." in studio.world.description) == studio.full
+    assert bool(placed.seen.died.all()) != studio.full
     assert not bool(placed.seen.time_up.any())
 
 

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compile_log import compiled_programs
+from compile_counter import compiled_programs
 from world_studio import BATCH, Studio, on_host
 
-from flowrl.config import ENV_NAMES, PPOConfig
+from flowrl.config import ENV_NAMES
 from flowrl.errors import UserError
-from flowrl.pipeline.sizes import resolve_sizes
-from flowrl.pipeline.workbench import build_workbench
+from flowrl.pipeline.workbench import Workbench
+from flowrl.rl.trainer import TrainerShape
 from flowrl.skills.facts import FactKind, kind_from_namespace
 from flowrl.worlds.registry import make_world
 
@@ -96,7 +96,7 @@ def test_states_keep_their_types(studio: Studio) -> None:
     second = studio.step(first.states, 5)
 
     def kinds(tree: Any) -> list[tuple[Any, Any, bool]]:
-        return [(leaf.shape, leaf.dtype, leaf.weak_type) for leaf in jax.tree.leaves(tree)]
+        return [(leaf.shape, leaf.dtype, leaf.aval.weak_type) for leaf in jax.tree.leaves(tree)]
 
     assert kinds(studio.fresh) == kinds(first) == kinds(second)
     assert not any(weak for _, _, weak in kinds(first))
@@ -104,13 +104,12 @@ def test_states_keep_their_types(studio: Studio) -> None:
 
 
 def test_stepping_compiles_nothing_more(studio: Studio) -> None:
-    """Fresh states, stepped states, states from the host: all are the same to the program."""
+    """Fresh states and stepped ones, copied or not: all are the same to the program."""
     with compiled_programs() as names:
         placed = studio.step(studio.fresh.states, 0)
         placed = studio.programs.advance(placed.states, jnp.zeros(BATCH, jnp.int32), jax.random.key(1))
-        fresh = studio.programs.fresh(jax.random.key(5), 100)
-        some = jax.tree.map(lambda leaf: jnp.array(leaf[:BATCH]), fresh.states)
-        studio.programs.advance(some, np.ones(BATCH, np.int32), jax.random.key(2))
+        fresh = studio.programs.fresh(jax.random.key(5), BATCH)
+        studio.programs.advance(fresh.states, np.ones(BATCH, np.int32), jax.random.key(2))
     assert names["_advance_batch"] == names["_generate_chunk"] == 0
 
 
@@ -146,14 +145,19 @@ def test_worlds_of_two_seeds_differ(studio: Studio) -> None:
 
 def test_validation_and_probing_never_meet_training(classic: Studio) -> None:
     """Whatever the stream, worlds to train in, held-out worlds and worlds to probe in are different ones."""
-    ppo, shape = resolve_sizes(PPOConfig(num_envs=BATCH, num_steps=4, layer_size=8), 1, 8)
-    bench = build_workbench(classic.world, ppo, shape, seed=0)
-    again = build_workbench(classic.world, ppo, shape, seed=0)
+    shape = TrainerShape(1, BATCH, 4, 8, 8)
+    nothing: Any = None
+
+    def bench_of(seed: int) -> Workbench:
+        return Workbench(classic.world, shape, classic.programs, nothing, nothing, nothing, seed)
+
+    bench = bench_of(0)
     worlds = [bench.probing_worlds(4)]
     for stream in (0, 1):
         worlds += [bench.training_worlds(stream, 4), bench.held_out_worlds(stream, 4)]
     assert len(set.union(*map(maps_of, worlds))) == 4 * len(worlds)
-    assert maps_of(again.held_out_worlds(1, 4)) == maps_of(worlds[-1])
+    assert maps_of(bench_of(0).held_out_worlds(1, 4)) == maps_of(worlds[-1])
+    assert not maps_of(bench_of(1).held_out_worlds(1, 4)) & maps_of(worlds[-1])
 
 
 def test_the_end_of_a_game_is_told_apart(studio: Studio) -> None:

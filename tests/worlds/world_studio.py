@@ -152,7 +152,7 @@ class Studio:
     def _equipped(self, states: Any) -> Any:
         env = states.env
         names = ("wood", "stone", "sapling", *(("torches", "pickaxe") if self.full else ("iron_pickaxe",)))
-        bag = {name: 4 for name in names}
+        bag = dict.fromkeys(names, 4)
         env = env.replace(inventory=replaced(env.inventory, **bag))
         if self.full:
             floors = np.arange(BATCH) // 2 % 8 + 1

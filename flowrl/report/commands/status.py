@@ -27,12 +27,20 @@ class StatusFlags:
     json: bool = False
     """Print JSON, for scripts."""
 
+    plot: Path | None = None
+    """Draw the graph and its training curves into this image file."""
+
 
 def status(args: Sequence[str], prog: str) -> int:
     """``flowrl status``."""
     flags = parse_flags(StatusFlags, args, prog)
     graph = read_graph(flags.graph_path)
     spending = read_spending(GraphLayout(flags.graph_path).llm)
+    if flags.plot is not None:
+        from flowrl.report.graph_plot import draw_graph
+        from flowrl.store.reader import GraphReader
+
+        draw_graph(GraphReader(flags.graph_path), flags.plot)
     if flags.json:
         print(json.dumps(status_json(graph, spending), indent=2))
     else:

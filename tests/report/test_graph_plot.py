@@ -1,0 +1,54 @@
+"""The picture of a graph: written for real graphs, refused with a reason otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flowrl.errors import UserError
+from flowrl.report.graph_plot import draw_graph
+from flowrl.skills.graph import EnvSteps, Evidence, SkillNode
+from flowrl.skills.operator import Linear, Operator
+from flowrl.store.graph_store import GraphStore
+from flowrl.store.reader import GraphReader
+
+WORLD = "Craftax-Classic-Symbolic-v1"
+
+
+def a_graph(path: Path, *plans: tuple[tuple[str, int], ...]) -> GraphReader:
+    """Nodes ``skill_0``, ``skill_1``, ... with these plans, in one store."""
+    with GraphStore.open(path, WORLD) as store:
+        for index, plan in enumerate(plans):
+            node = SkillNode(
+                index=index,
+                name=f"skill_{index}",
+                description="",
+                operator=Operator({}, {}, {"inventory:wood": Linear(1, 0)}),
+                max_steps=100,
+                max_repeat=1,
+                plan=plan,
+                evidence=Evidence(256, 250, {"inventory:wood": 1.0}, 0.0, 10.0),
+                env_steps=EnvSteps(),
+                wall_s=1.0,
+            )
+            curves = [{"env_steps": 1000, "success": -1.0}, {"env_steps": 2000, "success": 0.5}]
+            store.commit_node(node, "reply", b"artifact", {}, None, curves)
+    return GraphReader(path)
+
+
+def test_a_graph_is_drawn(tmp_path: Path) -> None:
+    """A chain and a lone skill; the file is a PNG."""
+    reader = a_graph(tmp_path / "graph", (), (("skill_0", 2),), (("skill_0", 1), ("skill_1", 1)), ())
+    draw_graph(reader, tmp_path / "graph.png")
+    assert (tmp_path / "graph.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_drawn_says_why(tmp_path: Path) -> None:
+    """An empty graph; a folder that is not there; an ending that names no format."""
+    with pytest.raises(UserError, match="nothing to draw"):
+        draw_graph(a_graph(tmp_path / "empty"), tmp_path / "x.png")
+    reader = a_graph(tmp_path / "graph", ())
+    for bad in ("nowhere/x.png", "x.what"):
+        with pytest.raises(UserError, match="--plot"):
+            draw_graph(reader, tmp_path / bad)
