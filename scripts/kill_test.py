@@ -36,10 +36,6 @@ SMALL = (
 """Sizes with which a skill of the playbook takes seconds on two cores."""
 
 
-WRITING_S = 5.0
-"""A validation of that size and the commit after it are over in about so many seconds."""
-
-
 @dataclass(frozen=True)
 class Instant:
     """When to kill: so many seconds after the start, or after the first validation began."""
@@ -214,6 +210,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20, help="how many runs are killed (default: 20)")
     parser.add_argument("--first", type=float, default=1.0, help="earliest kill, seconds (default: 1)")
     parser.add_argument("--last", type=float, default=40.0, help="latest kill, seconds (default: 40)")
+    parser.add_argument(
+        "--validating", type=float, default=6.0, help="what a validation and its commit take (default: 6)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the instants (default: 0)")
     parser.add_argument("--max_nodes", type=int, default=5, help="nodes of the graph (default: 5)")
     parser.add_argument("--graph-path", type=Path, default=Path("exp/kill_test/graph"), help="a new folder")
@@ -229,7 +228,7 @@ def main() -> int:
     print(" ".join(command))
     dice = random.Random(asked.seed)
     instants = [
-        Instant(dice.uniform(0.0, WRITING_S), True)
+        Instant(dice.uniform(0.0, asked.validating), True)
         if number % 2
         else Instant(dice.uniform(asked.first, asked.last))
         for number in range(asked.kills)

@@ -114,11 +114,12 @@ def probe(
         )
     all_done = np.concatenate([a.done for a in answers])
     all_reward = np.concatenate([a.reward for a in answers])
-    if np.ptp(all_reward) <= MIN_MOVE and all_done.all() == all_done.any():
+    if np.ptp(all_reward) <= MIN_MOVE:
+        still = f" and is_done {all_done[0]}" if all_done.all() == all_done.any() else ""
         raise ProposalRefused(
             "probe",
-            f"The reward is {all_reward[0]:g} and is_done {all_done[0]} whatever happens.",
-            "Let both depend on the declared gains.",
+            f"The reward is {all_reward[0]:g}{still} whatever happens.",
+            "Let the reward move with the declared gains, and with steps towards them.",
         )
     came, came_short = effects.happened(real), effects.happened(short)
     moved = (came & said_real.moved_from(said_idle)) | (came_short & said_short.moved_from(said_short_idle))

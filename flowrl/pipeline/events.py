@@ -50,7 +50,7 @@ class TrainingProgress(Event):
         skill: name of the skill in training.
         env_steps: trained so far for this skill.
         budget: ``--total_timesteps``.
-        steps_per_s: env steps per second, averaged over the last updates.
+        steps_per_s: env steps per second, averaged over the last updates; 0 until it can be told.
         success: share of the last finished episodes that succeeded, in 0..1; None before the first.
         success_low: Wilson lower bound of it; None before the first.
         metrics: losses, entropy, mean reward, mean episode length, by name.

@@ -32,6 +32,9 @@ WINDOW_EPISODES = 256
 WINDOW_UPDATES = 4
 """It spans at least so many updates: short successes finish first and would flatter a single batch."""
 
+RATE_UPDATES = 8
+"""Updates that the speed shown is averaged over."""
+
 REFRESH_SHARE = 0.1
 """Env steps spent on new start states during training, at most, as a share of those trained."""
 
@@ -71,6 +74,19 @@ class SuccessWindow:
         return len(self._batches) >= WINDOW_UPDATES and self.episodes >= WINDOW_EPISODES
 
 
+class UpdateClock:
+    """How many updates a second, over the last few. The first is not timed: it may compile."""
+
+    def __init__(self) -> None:
+        self._ends: deque[float] = deque(maxlen=RATE_UPDATES + 1)
+
+    def lap(self) -> float:
+        """Notes the end of an update; updates a second, 0.0 while there is nothing to compare with."""
+        self._ends.append(time.monotonic())
+        elapsed = self._ends[-1] - self._ends[0]
+        return (len(self._ends) - 1) / elapsed if elapsed else 0.0
+
+
 @dataclass
 class SkillInTraining:
     """A skill that has a slot.
@@ -107,7 +123,7 @@ class SkillInTraining:
     _refreshes: int = 0
     _refreshed: int = 0
     _refresh_cost: int = 0
-    _last_update: float = field(default_factory=time.monotonic)
+    _clock: UpdateClock = field(default_factory=UpdateClock)
 
     @property
     def name(self) -> str:
@@ -150,7 +166,6 @@ class SkillInTraining:
         self._refresh_cost = self.env_steps.prepare // 4
         self.bench.trainer.assign(self.slot, self.task, self.starts)
         self.emit(StageStarted("train", self.name, f"up to {self.budget:,} env steps"))
-        self._last_update = time.monotonic()
 
     @property
     def budget(self) -> int:
@@ -172,9 +187,7 @@ class SkillInTraining:
         shape = self.bench.shape
         self._spend("train", shape.num_envs * shape.num_steps)
         self.window.add(report.episodes, report.successes)
-        now = time.monotonic()
-        rate = shape.batch * shape.num_steps / max(now - self._last_update, 1e-9)
-        self._last_update = now
+        rate = self._clock.lap() * shape.batch * shape.num_steps
         metrics = {"episode_length": report.mean_length, **report.metrics}
         success = self.window.success
         self.curves.append(
@@ -246,7 +259,7 @@ class SkillInTraining:
             )
         self._validations += 1
         self.evidence = evidence_of(outcomes, self.task, self.skill)
-        self._last_update = time.monotonic()
+        self._clock = UpdateClock()
         if self.evidence.success_low >= wanted:
             return True
         if self.spent:

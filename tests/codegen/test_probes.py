@@ -57,6 +57,7 @@ REFUSED = {
     ),
     "done by what was there": (WOOD, "now.inventory.wood >= n", HONEST_REWARD, "already true at the start"),
     "no signal": (WOOD, "n < 0", "0.0", "whatever happens"),
+    "a constant reward beside an honest done": (WOOD, HONEST_DONE, "0.0", "The reward is 0 whatever"),
     "a constant reward": (WOOD, "n > 99", "0.5", "whatever happens"),
     "another fact": (
         WOOD,
@@ -101,7 +102,6 @@ def test_refuses(case: str, try_probe: Callable[..., ProbeReport]) -> None:
 
 ACCEPTED = {
     "counts": (WOOD, HONEST_DONE, HONEST_REWARD),
-    "done only": (WOOD, HONEST_DONE, "0.0"),
     "reward only": (WOOD, "n > 99", HONEST_REWARD),
     "shaped by distance": (
         WOOD,
