@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
-from world_studio import CLASSIC, FULL, Studio
+
+if TYPE_CHECKING:
+    # Imported when first used: this file is read before the compilation cache is set up.
+    from world_studio import Studio
 
 
 @pytest.fixture(scope="session")
 def classic() -> Studio:
     """Craftax-Classic."""
-    return Studio(CLASSIC)
+    import world_studio
+
+    return world_studio.Studio(world_studio.CLASSIC)
 
 
 @pytest.fixture(scope="session")
 def full() -> Studio:
     """Full Craftax."""
-    return Studio(FULL)
+    import world_studio
+
+    return world_studio.Studio(world_studio.FULL)
 
 
 @pytest.fixture(params=["classic", "full"])
