@@ -37,8 +37,8 @@ class ProposalRefused(FlowrlError):
     """A model's proposal is wrong. The only error whose text goes back to the model.
 
     Args:
-        stage: where it was refused: ``parse``, ``static``, ``trace``, ``probe``, ``plan``, ``train`` or
-            ``validate``.
+        stage: where it was refused: ``parse``, ``static``, ``trace``, ``probe``, ``plan``,
+            ``prepare``, ``train`` or ``validate``.
         reason: what is wrong, naming the offending value.
         fix: what to write instead.
     """

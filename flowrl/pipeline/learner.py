@@ -254,7 +254,7 @@ class SkillInTraining:
             outcomes = self.bench.episodes.run(
                 self.task,
                 self.bench.trainer.params(self.slot),
-                _cycled(starts, episodes),
+                starts,
                 jax.random.fold_in(jax.random.key(self.bench.seed + 1), self._validations),
             )
         self._validations += 1
@@ -298,10 +298,3 @@ def evidence_of(outcomes: Outcomes, task: Task, skill: CheckedSkill) -> Evidence
 
 def _shares(evidence: Evidence) -> str:
     return ", ".join(f"{fact} {share:.0%}" for fact, share in evidence.gains.items())
-
-
-def _cycled(starts: Placed, count: int) -> Placed:
-    if starts.rows == count:
-        return starts
-    rows = np.arange(count) % starts.rows
-    return jax.tree.map(lambda leaf: leaf[rows], starts)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 
 from flowrl.errors import ProposalRefused
 from flowrl.pipeline.library import SkillLibrary
@@ -19,6 +20,9 @@ from flowrl.skills.planner import plan
 from flowrl.skills.simulator import prove
 from flowrl.skills.teleo import start_condition
 from flowrl.worlds.base import World
+
+HELD_OUT_ROUNDS = 8
+"""So many times as many held-out worlds as start states are tried at most."""
 
 MIN_STARTS = 32
 """Fewer start states than this would be learned by heart: the skill is refused."""
@@ -78,14 +82,43 @@ class StartStateSource:
         """
         self._batches += 1
         stream = self.stream * 10_000 + self._batches
-        return self._reach(self.bench.training_worlds(stream, count), count, stream)
+        reached = self._reach(self.bench.training_worlds(stream, count), count, stream)
+        if reached.starts is None or reached.starts.rows < min(MIN_STARTS, count):
+            found = reached.starts.rows if reached.starts is not None else 0
+            raise self._refusal(found, reached.attempts, reached.deaths)
+        return reached.starts
 
     def held_out(self, count: int, attempt: int) -> Placed:
-        """``count`` start states from worlds that training never saw, others at every attempt."""
-        stream = self.stream * 10_000 + attempt
-        return self._reach(self.bench.held_out_worlds(stream, count), count, stream)
+        """``count`` start states, each from a world of its own that training never saw.
 
-    def _reach(self, worlds: Placed, count: int, stream: int) -> Placed:
+        Another ``attempt`` takes other worlds.
+
+        Raises:
+            ProposalRefused: stage ``prepare``; so many cannot be had from several times as many worlds.
+        """
+        parts: list[Placed] = []
+        found = attempts = deaths = 0
+        for part in range(HELD_OUT_ROUNDS):
+            stream = self.stream * 10_000 + attempt * HELD_OUT_ROUNDS + part
+            worlds = self.bench.held_out_worlds(stream, count)
+            reached = self._reach(worlds, count, stream, once_each=True)
+            attempts, deaths = attempts + reached.attempts, deaths + reached.deaths
+            if reached.starts is not None:
+                parts.append(reached.starts)
+                found += reached.starts.rows
+            if found >= count:
+                return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *parts)
+        raise self._refusal(found, attempts, deaths)
+
+    def _refusal(self, found: int, attempts: int, deaths: int) -> ProposalRefused:
+        return ProposalRefused(
+            "prepare",
+            f"the plan [{self.steps}] reached a start state of {self.name!r} in only {found} of "
+            f"{attempts} worlds ({deaths} ended by death).",
+            "Require less, or first propose a skill that makes the plan shorter or safer.",
+        )
+
+    def _reach(self, worlds: Placed, count: int, stream: int, once_each: bool = False) -> Reached:
         names = list(dict.fromkeys(step.skill for step in self.steps.steps))
         skills = [self.library[name] for name in names]
         goal = start_condition(self.operator, 1, self.bench.world.vocabulary)
@@ -93,7 +126,7 @@ class StartStateSource:
             self.steps.steps, goal, {s.name: s.operator for s in skills}, names, self.bench.world
         )
         budget = sum(self.library[step.skill].task.max_steps * step.n for step in self.steps.steps)
-        reached: Reached = self.bench.executor.reach(
+        return self.bench.executor.reach(
             program,
             [skill.task for skill in skills],
             [skill.params for skill in skills],
@@ -101,13 +134,5 @@ class StartStateSource:
             count,
             max(budget, 1),
             jax.random.fold_in(jax.random.key(self.bench.seed), stream),
+            once_each,
         )
-        if reached.starts is None or reached.starts.rows < min(MIN_STARTS, count):
-            found = reached.starts.rows if reached.starts is not None else 0
-            raise ProposalRefused(
-                "prepare",
-                f"the plan [{self.steps}] reached a start state of {self.name!r} in only {found} of "
-                f"{reached.attempts} worlds ({reached.deaths} ended by death).",
-                "Require less, or first propose a skill that makes the plan shorter or safer.",
-            )
-        return reached.starts

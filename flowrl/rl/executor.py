@@ -19,6 +19,10 @@ CHECK_EVERY = 16
 """Env steps between two looks from the host at how many start states are banked."""
 
 
+HOPELESS_BELOW = 50
+"""A plan that reaches its goal in fewer than one of so many worlds is given up after one span."""
+
+
 @dataclass(frozen=True)
 class PlanProgram:
     """A plan as data: conditions on snapshots, and which policy to run for how many repeats.
@@ -59,6 +63,7 @@ class _Run(NamedTuple):
         banked: the states where the goal held, in order; leaves ``[M, ...]``.
         filled: int32, rows of ``banked`` that are filled, may exceed M.
         next_world: int32, the next fresh world to hand out.
+        first_time: bool ``[B]``: the env's world was not handed out before.
         attempts, deaths: int32, worlds that ended (reached, died or out of time), and of them deaths.
     """
 
@@ -68,6 +73,7 @@ class _Run(NamedTuple):
     banked: Placed
     filled: jax.Array
     next_world: jax.Array
+    first_time: jax.Array
     attempts: jax.Array
     deaths: jax.Array
 
@@ -109,6 +115,7 @@ class PlanExecutor:
         wanted: int,
         max_steps: int,
         key: jax.Array,
+        once_each: bool = False,
     ) -> Reached:
         """Runs the plan in world after world until ``wanted`` states are banked or the effort is spent.
 
@@ -118,7 +125,9 @@ class PlanExecutor:
             policies: parameters, one tree a task.
             worlds: fresh worlds, handed out in turn and over again.
             wanted: M.
-            max_steps: env steps that one world may take; three such spans are tried in all before giving up.
+            max_steps: env steps that one world may take; three such spans are tried in all before giving up,
+                or fewer when hardly any world leads to the goal.
+            once_each: bank at most one state a world, so that the states are independent.
         """
         if plan.steps == 0:
             rows = np.arange(wanted) % worlds.rows
@@ -136,6 +145,7 @@ class PlanExecutor:
             banked=jax.tree.map(lambda leaf: jnp.array(leaf[bank_rows]), worlds),
             filled=jnp.int32(0),
             next_world=jnp.int32(batch),
+            first_time=jnp.arange(batch) < worlds.rows,
             attempts=jnp.int32(0),
             deaths=jnp.int32(0),
         )
@@ -144,9 +154,9 @@ class PlanExecutor:
         for step in range(max_steps * waves):
             step_key = jax.random.fold_in(key, step)
             actions, states, run, seen = self._act(
-                stacked, table, seen, states, run, worlds, step_key, np.int32(max_steps)
+                stacked, table, seen, states, run, worlds, step_key, np.int32(max_steps), np.bool_(once_each)
             )
-            if step % CHECK_EVERY == CHECK_EVERY - 1 and int(run.filled) >= wanted:
+            if step % CHECK_EVERY == CHECK_EVERY - 1 and _enough(run, wanted, step, max_steps, once_each):
                 break
             placed = self.programs.advance(states, actions, step_key)
             states, seen = placed.states, placed.seen
@@ -164,14 +174,16 @@ class PlanExecutor:
         worlds: Placed,
         key: jax.Array,
         limit: jax.Array,
+        once_each: jax.Array,
     ) -> tuple[jax.Array, Any, _Run, Seen]:
         """Banks what reached the goal, hands out fresh worlds where one ended, chooses the next actions."""
         at = _current_step(table, seen.snapshot)
         reached = (at == table.goal_index) & ~seen.died
         ended = reached | seen.died | seen.time_up | (run.spent >= limit)
         deaths = run.deaths + jnp.sum(seen.died)
-        run = _bank(run, Placed(states, seen), reached)
-        rows = (run.next_world + jnp.cumsum(ended) - 1) % worlds.rows
+        run = _bank(run, Placed(states, seen), reached & (run.first_time | ~once_each))
+        handed_out = run.next_world + jnp.cumsum(ended) - 1
+        rows = handed_out % worlds.rows
         states = copy_rows(states, worlds.states, rows, ended)
         seen = jax.tree.map(
             lambda now, fresh: jnp.where(ended.reshape((-1,) + (1,) * (now.ndim - 1)), fresh[rows], now),
@@ -185,6 +197,7 @@ class PlanExecutor:
             start=jnp.where(changed[:, None], seen.snapshot, run.start),
             spent=jnp.where(ended, 0, run.spent) + 1,
             next_world=run.next_world + jnp.sum(ended),
+            first_time=jnp.where(ended, handed_out < worlds.rows, run.first_time),
             attempts=run.attempts + jnp.sum(ended),
             deaths=deaths,
         )
@@ -197,6 +210,13 @@ class PlanExecutor:
         )
         own = jnp.take_along_axis(logits, policy[None, :, None], axis=0)[0]
         return jax.random.categorical(key, own), states, run, seen
+
+
+def _enough(run: _Run, wanted: int, step: int, max_steps: int, once_each: bool) -> bool:
+    """Whether there is nothing more to gain: all banked, all worlds used, or hardly any that lead there."""
+    filled, attempts = int(run.filled), int(run.attempts)
+    hopeless = step >= max_steps and filled * HOPELESS_BELOW < attempts
+    return filled >= wanted or hopeless or (once_each and not bool(jnp.any(run.first_time)))
 
 
 def _current_step(table: _Table, snapshot: jax.Array) -> jax.Array:

@@ -212,7 +212,7 @@ def test_a_bank_keeps_at_most_its_size(seed: int) -> None:
         jnp.zeros(room, bool),
     )
     zero = jnp.int32(0)
-    run = _Run(zero, zero, zero, Placed(jnp.full(room, -1), empty), zero, zero, zero, zero)
+    run = _Run(zero, zero, zero, Placed(jnp.full(room, -1), empty), *(zero,) * 5)
     expected: list[int] = []
     for wave in range(5):
         numbers = np.arange(batch) + 10 * wave
@@ -225,3 +225,28 @@ def test_a_bank_keeps_at_most_its_size(seed: int) -> None:
         kept = expected[:room] + [-1] * (room - len(expected))
         assert run.banked.states.tolist() == kept
         assert run.banked.seen.snapshot[:, 0].tolist() == kept
+
+
+def test_one_state_a_world_when_they_must_be_independent() -> None:
+    """Twelve worlds give at most twelve states; without the rule they are used again."""
+    network: Any = ScriptedNetwork()
+    executor = PlanExecutor(EnvPrograms(CoinGame(), BATCH), network)
+    worlds = executor.programs.fresh(jax.random.key(0), 12)
+    policies = [always(COLLECT), always(BUILD)]
+    for once_each, expected in ((True, 12), (False, 20)):
+        reached = executor.reach(
+            BRICK_PLAN, [TASK] * 2, policies, worlds, 20, 10, jax.random.key(1), once_each
+        )
+        assert reached.starts is not None
+        assert reached.starts.rows == expected
+
+
+def test_a_hopeless_plan_is_given_up_early() -> None:
+    """Nothing reaches the goal: given up at the first look after one span, not after all spans."""
+    network: Any = ScriptedNetwork()
+    programs = EnvPrograms(CoinGame(), BATCH)
+    executor = PlanExecutor(programs, network)
+    worlds = programs.fresh(jax.random.key(0), 12)
+    reached = executor.reach(BRICK_PLAN, [TASK] * 2, [always(WAIT)] * 2, worlds, 20, 10, jax.random.key(1))
+    assert reached.starts is None
+    assert programs.env_steps <= 16 * BATCH
