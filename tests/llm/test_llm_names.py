@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import subprocess
 import sys
@@ -66,6 +67,11 @@ def test_an_empty_variable_counts_as_unset_and_aliases_serve(monkeypatch: pytest
     with pytest.raises(FatalProviderError, match=r"^TOGETHERAI_API_KEY \(or TOGETHER_API_KEY or"):
         resolve("litellm_together_ai/x", LlmConfig())
     monkeypatch.setenv("TOGETHER_API_KEY", KEY)
+    # litellm is an extra: what is shown here is which key serves, not that it is installed.
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: object() if name == "litellm" else find_spec(name)
+    )
     assert resolve("litellm_together_ai/x", LlmConfig()).name == "litellm_together_ai/x"
 
 
