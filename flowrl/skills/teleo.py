@@ -7,7 +7,7 @@ table out of reach) and skips what it no longer needs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from flowrl.skills.facts import FactKind, Vocabulary
@@ -16,10 +16,17 @@ from flowrl.skills.plan import PlanStep
 
 
 class Bounds(NamedTuple):
-    """The values that a fact may have; ``high`` is None when there is no upper end."""
+    """The values that a fact may have.
+
+    Attributes:
+        low: the least one.
+        high: the greatest one; None when there is no upper end.
+        values: all of them, where some between ``low`` and ``high`` are not allowed (floors 0 and 2, not 1).
+    """
 
     low: int
     high: int | None = None
+    values: tuple[int, ...] | None = None
 
 
 Condition = Mapping[str, Bounds]
@@ -31,6 +38,9 @@ def conditions(
 ) -> list[Condition]:
     """The condition before every step, then the goal: one more than there are steps.
 
+    Conditions are plain bounds. Of a place with gaps between its allowed values, the values around the one
+    that the plan has moved to are meant.
+
     Args:
         steps: a proved plan.
         goal: what must hold at the end.
@@ -38,7 +48,13 @@ def conditions(
     regressed = [goal]
     for step in reversed(steps):
         regressed.append(_before(regressed[-1], operators[step.skill], step.n, vocabulary))
-    return regressed[::-1]
+    places: dict[str, int] = {}
+    without_gaps: list[Condition] = []
+    for row, condition in enumerate(reversed(regressed)):
+        gains = operators[steps[row - 1].skill].gains if row else {}
+        places |= {name: gain[0] for name, gain in gains.items() if not isinstance(gain, Linear)}
+        without_gaps.append({name: _around(bounds, places.get(name)) for name, bounds in condition.items()})
+    return without_gaps
 
 
 def start_condition(operator: Operator, n: int, vocabulary: Vocabulary) -> Condition:
@@ -59,13 +75,42 @@ def _before(after: Condition, operator: Operator, n: int, vocabulary: Vocabulary
         if isinstance(needed, Linear):
             before[name] = Bounds(max(before.get(name, Bounds(0)).low, needed.at(n)))
         else:
-            before[name] = Bounds(min(needed), max(needed))
+            both = [value for value in needed if _allows(before.get(name), value)]
+            before[name] = _one_of(both or needed)
     return before
+
+
+def _allows(bounds: Bounds | None, value: int) -> bool:
+    if bounds is None:
+        return True
+    if bounds.values is not None:
+        return value in bounds.values
+    return bounds.low <= value and (bounds.high is None or value <= bounds.high)
+
+
+def _one_of(allowed: Iterable[int]) -> Bounds:
+    values = tuple(sorted(set(allowed)))
+    gaps = values[-1] - values[0] >= len(values)
+    return Bounds(values[0], values[-1], values if gaps else None)
+
+
+def _around(bounds: Bounds, value: int | None) -> Bounds:
+    """``bounds`` as low and high alone: the allowed values next to ``value``, all when that is not known."""
+    if bounds.values is None or value not in bounds.values:
+        return Bounds(bounds.low, bounds.high)
+    low = high = value
+    while low - 1 in bounds.values:
+        low -= 1
+    while high + 1 in bounds.values:
+        high += 1
+    return Bounds(low, high)
 
 
 def _regress(bounds: Bounds, gain: Count | None, n: int, kind: FactKind) -> Bounds | None:
     """What is still needed of one fact before a step that gains it; None when the step sees to it all."""
     if gain is None:
+        return bounds
+    if kind is FactKind.TIER and isinstance(gain, Linear) and gain.at(n) < bounds.low:
         return bounds
     if not isinstance(gain, Linear) or kind not in (FactKind.COUNT, FactKind.VITAL):
         return None
