@@ -12,6 +12,7 @@ import numpy as np
 
 from flowrl.rl.compiled import compiled
 from flowrl.rl.environment import EnvPrograms, Placed, Seen
+from flowrl.rl.maintenance import InForce, Maintenance, maintained, rules_in_force
 from flowrl.rl.network import ActorCritic
 from flowrl.rl.task import GoalTable, Progress, Task, Verdict, goal_features, judge
 
@@ -33,6 +34,8 @@ class Outcomes(NamedTuple):
         start: float32 ``[E, D]``, snapshot at the start.
         before: float32 ``[E, D]``, snapshot before the last step.
         end: float32 ``[E, D]``, snapshot at the end.
+        fell: float32 ``[E, D]``, what each column lost on the way: the sum of its falls.
+        rose: float32 ``[E, D]``, what it grew by on the way; ``end - start`` is ``rose - fell``.
     """
 
     success: Array
@@ -43,6 +46,8 @@ class Outcomes(NamedTuple):
     start: Array
     before: Array
     end: Array
+    fell: Array
+    rose: Array
 
 
 class _Running(NamedTuple):
@@ -65,6 +70,8 @@ class EpisodeRunner:
         self.programs = programs
         self._network = network
         self._choose = compiled(self._choose_actions)
+        self.maintenance: Maintenance | None = None
+        """Rules that go before the policy, as they did in its training."""
 
     def run(self, task: Task, params: Any, starts: Placed, key: jax.Array) -> Outcomes:
         """One episode from every start state, to its end.
@@ -90,7 +97,8 @@ class EpisodeRunner:
         """A policy as ``(seen, key) -> actions [B]``, for play that nobody judges; ``n`` is 1 throughout."""
         table = GoalTable.of([task])
         progress = _begin(seen, jnp.ones(seen.died.shape, jnp.int32)).progress
-        return lambda now, key: self._choose(params, table, now, progress, key)
+        alone = InForce.none(len(seen.died), 0)
+        return lambda now, key: self._choose(params, None, table, now, progress, alone, key)[0]
 
     def _run_batch(
         self,
@@ -103,9 +111,12 @@ class EpisodeRunner:
         table: GoalTable,
     ) -> Outcomes:
         running = _begin(placed.seen, repeats)
+        in_force = InForce.none(len(repeats), self.maintenance.table.places if self.maintenance else 0)
         for step in range(task.max_steps * task.max_repeat):
             step_key = jax.random.fold_in(key, step)
-            actions = self._choose(params, table, placed.seen, running.progress, step_key)
+            actions, in_force = self._choose(
+                params, self.maintenance, table, placed.seen, running.progress, in_force, step_key
+            )
             placed = self.programs.advance(placed.states, actions, step_key)
             running = note(running, placed.seen)
             if step % CHECK_EVERY == CHECK_EVERY - 1 and bool(jnp.all(running.ended)):
@@ -113,20 +124,35 @@ class EpisodeRunner:
         return jax.device_get(running.outcome)
 
     def _choose_actions(
-        self, params: Any, table: GoalTable, seen: Seen, progress: Progress, key: jax.Array
-    ) -> jax.Array:
+        self,
+        params: Any,
+        maintenance: Maintenance | None,
+        table: GoalTable,
+        seen: Seen,
+        progress: Progress,
+        in_force: InForce,
+        key: jax.Array,
+    ) -> tuple[jax.Array, InForce]:
         which = jnp.zeros(seen.died.shape, jnp.int32)
         goal = goal_features(table, which, progress.start, seen.snapshot, progress.n)
         features = jnp.concatenate([seen.features, goal], axis=-1)
-        logits, _ = self._network.apply({"params": params}, seen.tiles, features)
-        return jax.random.categorical(key, logits)
+        logits, _ = self._apply(params, seen.tiles, features)
+        if maintenance is not None:
+            in_force = rules_in_force(maintenance.table, seen.snapshot, in_force)
+            logits = maintained(self._apply, maintenance, in_force.rule, seen.tiles, seen.features, logits)
+        return jax.random.categorical(key, logits), in_force
+
+    def _apply(self, params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+        output: Any = self._network.apply({"params": params}, tiles, features)
+        return output
 
 
 def _begin(seen: Seen, repeats: jax.Array) -> _Running:
     no = jnp.zeros_like(seen.died)
     zero = jnp.zeros_like(repeats)
     progress = Progress(seen.snapshot, seen.snapshot, repeats, zero)
-    outcome = Outcomes(no, no, no, zero, repeats, *(seen.snapshot,) * 3)
+    unchanged = jnp.zeros_like(seen.snapshot)
+    outcome = Outcomes(no, no, no, zero, repeats, *(seen.snapshot,) * 3, unchanged, unchanged)
     return _Running(progress, no, outcome)
 
 
@@ -135,6 +161,7 @@ def _note(task: Task, running: _Running, seen: Seen) -> _Running:
     progress = running.progress._replace(steps=running.progress.steps + 1)
     verdict: Verdict = judge(task, progress, seen.snapshot, seen.died, seen.time_up)
     _, claimed = task.program(progress.start, progress.prev, seen.snapshot, progress.n)
+    change = seen.snapshot - progress.prev
     now = Outcomes(
         verdict.success,
         claimed,
@@ -144,6 +171,8 @@ def _note(task: Task, running: _Running, seen: Seen) -> _Running:
         progress.start,
         progress.prev,
         seen.snapshot,
+        running.outcome.fell + jnp.maximum(-change, 0),
+        running.outcome.rose + jnp.maximum(change, 0),
     )
     outcome = jax.tree.map(
         lambda old, new: jnp.where(running.ended.reshape((-1,) + (1,) * (old.ndim - 1)), old, new),

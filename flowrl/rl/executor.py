@@ -12,6 +12,7 @@ import numpy as np
 
 from flowrl.rl.compiled import compiled
 from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows
+from flowrl.rl.maintenance import InForce, Maintenance, maintained, rules_in_force
 from flowrl.rl.network import ActorCritic
 from flowrl.rl.task import GoalTable, Task, goal_features
 
@@ -60,6 +61,7 @@ class _Run(NamedTuple):
         step: int32 ``[B]``, the step each env is at; L when the goal holds.
         start: float32 ``[B, D]``, snapshot when that step was entered.
         spent: int32 ``[B]``, env steps since the env's fresh world.
+        in_force: the maintenance rules that go before the plan.
         banked: the states where the goal held, in order; leaves ``[M, ...]``.
         filled: int32, rows of ``banked`` that are filled, may exceed M.
         next_world: int32, the next fresh world to hand out.
@@ -70,6 +72,7 @@ class _Run(NamedTuple):
     step: jax.Array
     start: jax.Array
     spent: jax.Array
+    in_force: InForce
     banked: Placed
     filled: jax.Array
     next_world: jax.Array
@@ -104,7 +107,9 @@ class PlanExecutor:
     def __init__(self, programs: EnvPrograms, network: ActorCritic) -> None:
         self.programs = programs
         self._network = network
-        self._act = compiled(self._choose, donate=(3, 4))
+        self._act = compiled(self._choose, donate=(4, 5))
+        self.maintenance: Maintenance | None = None
+        """Rules that go before the plan's policies."""
 
     def reach(
         self,
@@ -142,6 +147,7 @@ class PlanExecutor:
             step=jnp.full(batch, -1, jnp.int32),
             start=jnp.array(placed.seen.snapshot),
             spent=jnp.zeros(batch, jnp.int32),
+            in_force=InForce.none(batch, self.maintenance.table.places if self.maintenance else 0),
             banked=jax.tree.map(lambda leaf: jnp.array(leaf[bank_rows]), worlds),
             filled=jnp.int32(0),
             next_world=jnp.int32(batch),
@@ -154,8 +160,9 @@ class PlanExecutor:
         for step in range(max_steps * waves):
             step_key = jax.random.fold_in(key, step)
             actions, states, run, seen = self._act(
-                stacked, table, seen, states, run, worlds, step_key, np.int32(max_steps), np.bool_(once_each)
-            )
+                stacked, self.maintenance, table, seen, states, run, worlds, step_key,
+                np.int32(max_steps), np.bool_(once_each),
+            )  # fmt: skip
             if step % CHECK_EVERY == CHECK_EVERY - 1 and _enough(run, wanted, step, max_steps, once_each):
                 break
             placed = self.programs.advance(states, actions, step_key)
@@ -167,6 +174,7 @@ class PlanExecutor:
     def _choose(
         self,
         policies: Any,
+        maintenance: Maintenance | None,
         table: _Table,
         seen: Seen,
         states: Any,
@@ -205,11 +213,17 @@ class PlanExecutor:
         goal = goal_features(table.goals, policy, run.start, seen.snapshot, n)
         features = jnp.concatenate([seen.features, goal], axis=-1)
         # Every policy sees every env: a few small networks cost less than sorting envs by policy.
-        logits = jax.vmap(lambda params: self._network.apply({"params": params}, seen.tiles, features)[0])(
-            policies
-        )
-        own = jnp.take_along_axis(logits, policy[None, :, None], axis=0)[0]
-        return jax.random.categorical(key, own), states, run, seen
+        logits = jax.vmap(lambda params: self._apply(params, seen.tiles, features)[0])(policies)
+        chosen = jnp.take_along_axis(logits, policy[None, :, None], axis=0)[0]
+        if maintenance is not None:
+            in_force = rules_in_force(maintenance.table, seen.snapshot, run.in_force.restarted(ended))
+            run = run._replace(in_force=in_force)
+            chosen = maintained(self._apply, maintenance, in_force.rule, seen.tiles, seen.features, chosen)
+        return jax.random.categorical(key, chosen), states, run, seen
+
+    def _apply(self, params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+        output: Any = self._network.apply({"params": params}, tiles, features)
+        return output
 
 
 def _enough(run: _Run, wanted: int, step: int, max_steps: int, once_each: bool) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+Apply = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+"""``(params, tiles, features) -> (logits, value)``."""
 
 EMBEDDING_SIZE = 8
 """Floats a tile category is embedded in; summed over the planes of one tile."""

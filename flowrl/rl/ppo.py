@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,6 +9,8 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
+
+from flowrl.rl.network import Apply
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Rollout(NamedTuple):
         tiles: uint8 ``[T, N, P, H, W]``.
         features: float32 ``[T, N, S]``.
         action: int32 ``[T, N]``.
+        own: bool ``[T, N]``: the action was the policy's own, not that of a maintenance rule.
         log_prob: float32 ``[T, N]``, of the action when it was chosen.
         value: float32 ``[T, N]``, of the observation acted on.
         reward: float32 ``[T, N]``.
@@ -48,6 +50,7 @@ class Rollout(NamedTuple):
     tiles: jax.Array
     features: jax.Array
     action: jax.Array
+    own: jax.Array
     log_prob: jax.Array
     value: jax.Array
     reward: jax.Array
@@ -102,38 +105,40 @@ class Batch(NamedTuple):
     tiles: jax.Array
     features: jax.Array
     action: jax.Array
+    own: jax.Array
     log_prob: jax.Array
     value: jax.Array
     advantage: jax.Array
     target: jax.Array
 
 
-Apply = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-"""``(params, tiles, features) -> (logits, value)``."""
-
-
 def ppo_loss(
     params: Any, apply: Apply, batch: Batch, settings: PPOSettings
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Clipped surrogate, clipped value loss and entropy bonus (eq. 9 of the paper)."""
+    """Clipped surrogate, clipped value loss and entropy bonus (eq. 9 of the paper).
+
+    Actions that a maintenance rule chose teach the value function, not the policy.
+    """
     logits, value = apply(params, batch.tiles, batch.features)
     log_probs = jax.nn.log_softmax(logits)
     log_prob = jnp.take_along_axis(log_probs, batch.action[:, None], axis=-1)[:, 0]
     ratio = jnp.exp(log_prob - batch.log_prob)
-    advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
+    weight = batch.own / jnp.maximum(batch.own.sum(), 1)
+    centred = batch.advantage - (weight * batch.advantage).sum()
+    advantage = centred / (jnp.sqrt((weight * centred**2).sum()) + 1e-8)
     clipped_ratio = jnp.clip(ratio, 1.0 - settings.clip_eps, 1.0 + settings.clip_eps)
-    policy_loss = -jnp.minimum(ratio * advantage, clipped_ratio * advantage).mean()
+    policy_loss = -(weight * jnp.minimum(ratio * advantage, clipped_ratio * advantage)).sum()
 
     clipped_value = batch.value + jnp.clip(value - batch.value, -settings.clip_eps, settings.clip_eps)
     value_loss = 0.5 * jnp.maximum((value - batch.target) ** 2, (clipped_value - batch.target) ** 2).mean()
 
-    entropy = -(jnp.exp(log_probs) * log_probs).sum(axis=-1).mean()
+    entropy = -(weight * (jnp.exp(log_probs) * log_probs).sum(axis=-1)).sum()
     loss = policy_loss + settings.vf_coef * value_loss - settings.ent_coef * entropy
     metrics = {
         "policy_loss": policy_loss,
         "value_loss": value_loss,
         "entropy": entropy,
-        "clip_fraction": (jnp.abs(ratio - 1.0) > settings.clip_eps).mean(),
+        "clip_fraction": (weight * (jnp.abs(ratio - 1.0) > settings.clip_eps)).sum(),
     }
     return loss, metrics
 
@@ -172,6 +177,7 @@ def ppo_update(
         rollout.tiles,
         rollout.features,
         rollout.action,
+        rollout.own,
         rollout.log_prob,
         rollout.value,
         advantage,

@@ -18,6 +18,7 @@ import numpy as np
 
 from flowrl.rl.compiled import compiled
 from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows
+from flowrl.rl.maintenance import InForce, Maintenance, maintained, rules_in_force
 from flowrl.rl.network import ActorCritic, init_params
 from flowrl.rl.ppo import PPOSettings, Rollout, make_optimizer, ppo_update
 from flowrl.rl.task import GOAL_FEATURES, GoalTable, Progress, Task, Verdict, goal_features, judge
@@ -107,16 +108,20 @@ class SlotTrainer:
         self._init = compiled(self._init_params)
         self._act = compiled(self._act_batch, donate=(1, 2))
         self._update = compiled(self._update_slots, donate=(0, 1))
+        self.maintenance: Maintenance | None = None
+        """Rules that go before the policies in training; another with as many places compiles nothing."""
         self._bank: Placed | None = None
         self._carry: _Carry | None = None
 
     # --- slots ---------------------------------------------------------------------------------
 
     def assign(self, slot: int, task: Task, starts: Placed, params: Any | None = None) -> None:
-        """Gives a slot a task: fresh parameters (or ``params``) and a bank of start states.
+        """Gives a slot a task: parameters to begin with and a bank of start states.
 
         Args:
             starts: M start states; fewer are repeated, more are cut.
+            params: one tree of :meth:`initial_params`' form. Left out: fresh ones, from the trainer's seed
+                alone.
         """
         starts = _resized(starts, self.shape.bank_size)
         if self._carry is None or self._bank is None:
@@ -124,8 +129,7 @@ class SlotTrainer:
         assert self._carry is not None
         assert self._bank is not None
         if params is None:
-            key = jax.random.fold_in(jax.random.key(self._seed), self.programs.env_steps % (1 << 30))
-            params = self.initial_params(key)
+            params = self.initial_params(jax.random.key(self._seed))
         self._tasks[slot] = task
         self._judges[slot] = slot_judge(task, slot, self.shape.num_envs)
         opt_state = make_optimizer(self.settings).init(params)
@@ -162,6 +166,11 @@ class SlotTrainer:
         """Fresh parameters of the network."""
         return self._init(key)
 
+    @property
+    def initial_shapes(self) -> Any:
+        """Shapes and dtypes of :meth:`initial_params`."""
+        return jax.eval_shape(self._init_params, jax.random.key(0))
+
     def _init_params(self, key: jax.Array) -> Any:
         env = self.programs.env
         return init_params(self.network, key, env.view_shape, env.feature_count + GOAL_FEATURES)
@@ -189,9 +198,9 @@ class SlotTrainer:
         return self._reports(jax.device_get(metrics))
 
     def _step(self, carry: _Carry, t: int) -> _Carry:
-        rollout, states, progress, actions = self._act(
-            carry.params, carry.rollout, carry.states, carry.progress, carry.seen, carry.verdicts,
-            self._bank, self._tables, self._next_key(), np.int32(t),
+        rollout, states, progress, in_force, actions = self._act(
+            carry.params, carry.rollout, carry.states, carry.progress, carry.in_force, carry.seen,
+            carry.verdicts, self._bank, self._tables, self.maintenance, self._next_key(), np.int32(t),
         )  # fmt: skip
         self._observe("policy", actions)
         placed = self.programs.advance(states, actions, self._next_key())
@@ -201,7 +210,9 @@ class SlotTrainer:
             judge_slot(progress, now.snapshot, now.died, now.time_up) for judge_slot in self._judges
         )
         self._observe("judge", verdicts)
-        return _Carry(carry.params, carry.opt_state, rollout, placed.states, progress, now, verdicts)
+        return _Carry(
+            carry.params, carry.opt_state, rollout, placed.states, progress, in_force, now, verdicts
+        )
 
     def _next_key(self) -> jax.Array:
         self._key, key = _split(self._key)
@@ -246,13 +257,15 @@ class SlotTrainer:
         rollout: Rollout,
         states: Any,
         progress: Progress,
+        in_force: InForce,
         seen: Seen,
         verdicts: tuple[Verdict, ...],
         bank: Placed,
         tables: _Tables,
+        maintenance: Maintenance | None,
         key: jax.Array,
         t: jax.Array,
-    ) -> tuple[Rollout, Any, Progress, jax.Array]:
+    ) -> tuple[Rollout, Any, Progress, InForce, jax.Array]:
         """Notes the last step's verdict, resets what ended, chooses the next actions."""
         verdict: Verdict = jax.tree.map(lambda *parts: jnp.concatenate(parts), *verdicts)
         features = self._features(tables, seen, progress)
@@ -284,16 +297,22 @@ class SlotTrainer:
 
         features = self._features(tables, seen, progress)
         logits, value = self._policy(params, seen.tiles, features)
-        action = jax.random.categorical(action_key, logits)
+        if maintenance is None:
+            chosen = logits
+        else:
+            in_force = rules_in_force(maintenance.table, seen.snapshot, in_force.restarted(ended))
+            chosen = maintained(self._apply, maintenance, in_force.rule, seen.tiles, seen.features, logits)
+        action = jax.random.categorical(action_key, chosen)
         log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), action[:, None], axis=-1)[:, 0]
         rollout = rollout._replace(
             tiles=rollout.tiles.at[t].set(seen.tiles),
             features=rollout.features.at[t].set(features),
             action=rollout.action.at[t].set(action),
+            own=rollout.own.at[t].set(in_force.rule < 0),
             log_prob=rollout.log_prob.at[t].set(log_prob),
             value=rollout.value.at[t].set(value),
         )
-        return rollout, states, progress, action
+        return rollout, states, progress, in_force, action
 
     def _update_slots(
         self,
@@ -355,6 +374,7 @@ class SlotTrainer:
                 jnp.ones(shape.batch, jnp.int32),
                 jnp.zeros(shape.batch, jnp.int32),
             ),
+            InForce.none(shape.batch, self.maintenance.table.places if self.maintenance else 0),
             placed.seen,
             (_all_ended(shape.num_envs),) * shape.num_slots,
         )
@@ -369,6 +389,7 @@ class SlotTrainer:
             tiles=jnp.zeros((*lead, *seen.tiles.shape[1:]), jnp.uint8),
             features=jnp.zeros((*lead, features), jnp.float32),
             action=jnp.zeros(lead, jnp.int32),
+            own=jnp.ones(lead, bool),
             log_prob=floats[0],
             value=floats[1],
             reward=floats[2],
@@ -388,6 +409,7 @@ class _Carry(NamedTuple):
     rollout: Rollout
     states: Any
     progress: Progress
+    in_force: InForce
     seen: Seen
     verdicts: tuple[Verdict, ...]
 

@@ -87,3 +87,6 @@ class World(Protocol):
 
     def ended(self, state: Any) -> tuple[jax.Array, jax.Array]:
         """``(died, time_up)``, both bool scalars: the game's own end of the episode."""
+
+    def render(self, state: Any) -> jax.Array:
+        """The game's own picture of the state, uint8 ``[height, width, 3]``; takes seconds to get ready."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from craftax.craftax_classic import renderer
 from craftax.craftax_classic.constants import (
     CLOSE_BLOCKS,
     DIRECTIONS,
@@ -30,6 +32,7 @@ from flowrl.worlds.columns import (
 from flowrl.worlds.descriptions import CLASSIC
 from flowrl.worlds.memory import TileMemory
 from flowrl.worlds.mobs import MobsInView, mob_in_front, mob_plane, nearest_mobs, place_in_view
+from flowrl.worlds.pictures import Picture, stock_picture
 from flowrl.worlds.snapshot import Field
 from flowrl.worlds.states import strongly_typed, tiles_at
 
@@ -267,3 +270,11 @@ class ClassicWorld:
         over = self._game.is_terminal(state.env, self._params)
         time_up = state.env.timestep >= self._params.max_timesteps
         return over & ~time_up, time_up
+
+    def render(self, state: State) -> jax.Array:
+        """The stock game's picture."""
+        return self._picture(state.env)
+
+    @functools.cached_property
+    def _picture(self) -> Picture:
+        return stock_picture(renderer)

@@ -148,3 +148,33 @@ def test_the_policy_is_shown_how_many_are_left() -> None:
     outcomes = counting.run(task, {}, purses(counting, 6), jax.random.key(0))
     assert outcomes.success.all()
     np.testing.assert_array_equal(outcomes.length, outcomes.n + 1)
+
+
+def test_what_was_used_on_the_way_is_summed_up() -> None:
+    """Collect a coin, build a brick of it, over again: what was spent shows, though it was earned on the way.
+
+    Five steps from an empty purse: +1 -1 +1 -1 +1, so 3 risen and 2 fallen; from one coin as well.
+    """
+
+    class Alternating:
+        def apply(self, _: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+            action = jnp.where(features[:, 0] % 2 == 0, COLLECT, BUILD)
+            return 1000.0 * jax.nn.one_hot(action, 4), jnp.zeros(len(tiles))
+
+    network: Any = Alternating()
+    alternating = EpisodeRunner(EnvPrograms(CoinGame(shows="time"), BATCH), network)
+    task = Task(
+        "never", lambda *args: (jnp.zeros(len(args[2])), jnp.zeros(len(args[2]), bool)), (), max_steps=5
+    )
+    outcomes = alternating.run(task, {}, purses(alternating, 2), jax.random.key(0))
+    np.testing.assert_array_equal(outcomes.rose[:, COINS], [3, 3])
+    np.testing.assert_array_equal(outcomes.fell[:, COINS], [2, 2])
+    np.testing.assert_array_equal(outcomes.rose[:, BRICKS], [2, 2])
+    np.testing.assert_array_equal(outcomes.rose - outcomes.fell, outcomes.end - outcomes.start)
+
+
+def test_nothing_is_used_after_the_end(plain: EpisodeRunner) -> None:
+    """An episode that was done after n coins has gained n, however long the others beside it take."""
+    outcomes = run(plain, COLLECTING, COLLECT, 9)
+    np.testing.assert_array_equal(outcomes.rose[:, COINS], outcomes.n)
+    np.testing.assert_array_equal(outcomes.fell[:, COINS], 0)

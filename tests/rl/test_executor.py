@@ -26,6 +26,7 @@ from probe_games import (
 
 from flowrl.rl.environment import EnvPrograms, Placed, Seen
 from flowrl.rl.executor import PlanExecutor, PlanProgram, Reached, _bank, _Run
+from flowrl.rl.maintenance import InForce
 from flowrl.rl.task import MeasuredGain, Task
 
 BATCH = 8
@@ -212,7 +213,7 @@ def test_a_bank_keeps_at_most_its_size(seed: int) -> None:
         jnp.zeros(room, bool),
     )
     zero = jnp.int32(0)
-    run = _Run(zero, zero, zero, Placed(jnp.full(room, -1), empty), *(zero,) * 5)
+    run = _Run(zero, zero, zero, InForce.none(batch, 0), Placed(jnp.full(room, -1), empty), *(zero,) * 5)
     expected: list[int] = []
     for wave in range(5):
         numbers = np.arange(batch) + 10 * wave

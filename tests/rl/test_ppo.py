@@ -120,6 +120,7 @@ def test_loss_by_hand() -> None:
         tiles=jnp.zeros((2, 1, 1, 1), jnp.uint8),
         features=jnp.zeros((2, 1)),
         action=jnp.array([0, 1]),
+        own=jnp.array([True, True]),
         log_prob=jnp.log(jnp.array([0.25, 1.0])),
         value=jnp.array([0.0, 1.0]),
         advantage=jnp.array([3.0, 1.0]),
@@ -144,6 +145,7 @@ def test_clipped_samples_pull_on_nothing() -> None:
         jnp.zeros((2, 1, 1, 1), jnp.uint8),
         jnp.zeros((2, 1)),
         jnp.array([0, 1]),
+        jnp.array([True, True]),
         jnp.log(jnp.array([0.25, 1.0])),
         jnp.array([0.0, 1.0]),
         jnp.array([3.0, 1.0]),
@@ -152,3 +154,33 @@ def test_clipped_samples_pull_on_nothing() -> None:
     gradient = jax.grad(lambda p: ppo_loss(p, free, batch, SETTINGS)[0])(params)
     np.testing.assert_allclose(gradient["logits"], 0.0, atol=1e-6)
     np.testing.assert_allclose(gradient["value"], [0.0, 0.5 * 0.5 * 2 * 0.5 / 2], atol=1e-6)
+
+
+def test_what_a_maintenance_rule_did_teaches_only_the_value() -> None:
+    """The second sample's action was a rule's: as far as the policy goes, it might not be there."""
+    params = {"logits": jnp.array([[0.3, -0.2], [0.5, 0.1]]), "value": jnp.array([0.4, 0.7])}
+    batch = Batch(
+        jnp.zeros((3, 1, 1, 1), jnp.uint8),
+        jnp.zeros((3, 1)),
+        jnp.array([0, 1, 1]),
+        jnp.array([True, False, True]),
+        jnp.log(jnp.array([0.5, 1e-6, 0.5])),
+        jnp.array([0.0, 1.0, 0.0]),
+        jnp.array([3.0, -700.0, 1.0]),
+        jnp.array([2.0, 2.0, 1.0]),
+    )
+
+    def three(params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+        del tiles, features
+        return params["logits"][jnp.array([0, 1, 0])], params["value"][jnp.array([0, 1, 0])]
+
+    gradient = jax.grad(lambda p: ppo_loss(p, three, batch, SETTINGS)[0])(params)
+    assert np.all(np.asarray(gradient["logits"][1]) == 0)
+    assert np.all(np.asarray(gradient["logits"][0]) != 0)
+    assert float(gradient["value"][1]) != 0
+    without = jax.tree.map(lambda leaf: leaf[jnp.array([0, 2])], batch)
+    alone = jax.grad(
+        lambda p: ppo_loss(p, lambda q, *_: (q["logits"][jnp.array([0, 0])], q["value"][jnp.array([0, 0])]),
+                           without, SETTINGS)[0]
+    )(params)  # fmt: skip
+    np.testing.assert_allclose(gradient["logits"], alone["logits"], atol=1e-6)
