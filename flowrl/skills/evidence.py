@@ -38,20 +38,22 @@ def wilson_interval(successes: int, episodes: int, z: float = Z_95) -> tuple[flo
 
 @dataclass(frozen=True)
 class EnvSteps:
-    """Env steps spent on one skill: in training, in preparing its start states, in validating it."""
+    """Env steps spent on one skill: in training, in preparing its start states, in validating it, in refining
+    its operator."""
 
     train: int = 0
     prepare: int = 0
     validate: int = 0
+    refine: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.train, self.prepare, self.validate) < 0:
+        if min(self.train, self.prepare, self.validate, self.refine) < 0:
             raise ValueError(f"env steps are never negative, but {self} is")
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.train + self.prepare + self.validate
+        return self.train + self.prepare + self.validate + self.refine
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,10 @@ class Operator:
     consumes: Mapping[str, Linear]
     gains: Mapping[str, Count]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A read-only view cannot be pickled; what it shows can.
+        return Operator, (dict(self.requires), dict(self.consumes), dict(self.gains))
+
     @property
     def scales(self) -> bool:
         """Whether any gain grows with ``n``: only then do repeats differ from n = 1."""

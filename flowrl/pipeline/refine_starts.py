@@ -1,0 +1,86 @@
+"""Starts that a skill's own plan does not lead to: one need less, or one fact more.
+
+Where a plan ends, all that it was made for holds together, and what always holds can be neither shown to be
+needed nor to be superfluous. Leaving out one need at a time and planning anew separates them; the states at
+the boundaries of the plan's steps would not: the early ones lack everything that comes after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from flowrl.skills.facts import FactKind, Vocabulary
+from flowrl.skills.operator import Linear, Operator
+from flowrl.skills.refine_needs import Need, needs_of
+
+_HELPS = (FactKind.COUNT, FactKind.TIER, FactKind.REACH, FactKind.PLACE)
+"""Kinds of facts that the game may ask for; see :mod:`flowrl.skills.refine_needs`."""
+
+MORE = (1, 3)
+"""So much more than is needed of what is needed anyway: one more, and well more."""
+
+
+@dataclass(frozen=True)
+class StartVariant:
+    """Start states of one kind.
+
+    Attributes:
+        label: for messages and for random numbers of its own.
+        needs: what holds at the start: fact -> least value, or allowed places.
+    """
+
+    label: str
+    needs: Mapping[str, Need]
+
+    def operator(self, gains: Operator) -> Operator:
+        """An operator that can start there, with the gains of another one: what a plan is made for."""
+        requires = {
+            name: need if isinstance(need, tuple) else Linear(0, need) for name, need in self.needs.items()
+        }
+        return Operator(MappingProxyType(requires), MappingProxyType({}), gains.gains)
+
+
+def variants_without(operator: Operator) -> Iterator[StartVariant]:
+    """One need less each, and one lower where it is an amount; none below what is consumed."""
+    needs = needs_of(operator)
+    used = {name: count.at(1) for name, count in operator.consumes.items()}
+    for name, need in needs.items():
+        rest = {other: value for other, value in needs.items() if other != name}
+        least = used.get(name, 0)
+        if isinstance(need, tuple):
+            yield StartVariant(f"without {name}", rest)
+            continue
+        for level in sorted({least, need - 1}):
+            if least <= level < need:
+                lower = {name: level} if level else {}
+                yield StartVariant(f"with {level} {name}" if level else f"without {name}", {**rest, **lower})
+
+
+def variant_after(operator: Operator, vocabulary: Vocabulary) -> StartVariant:
+    """Where the skill has just been run, whatever is left: what it takes away is gone there."""
+    needs: dict[str, Need] = {}
+    for name, gain in operator.gains.items():
+        if vocabulary[name].kind is not FactKind.VITAL:
+            needs[name] = gain.at(1) if isinstance(gain, Linear) else gain
+    return StartVariant("once more", needs)
+
+
+def variants_with(
+    operator: Operator, learned: Mapping[str, Operator], vocabulary: Vocabulary
+) -> Iterator[StartVariant]:
+    """One fact more each: more of what is needed, then what the learned skills provide, the latest first."""
+    needs = needs_of(operator)
+    for name, need in needs.items():
+        fact = vocabulary[name]
+        if isinstance(need, int) and fact.kind in (FactKind.COUNT, FactKind.TIER):
+            for more in MORE:
+                if fact.capacity is None or need + more <= fact.capacity:
+                    yield StartVariant(f"with {need + more} {name}", {**needs, name: need + more})
+    for name, skill in reversed(list(learned.items())):
+        for fact_name, gain in skill.gains.items():
+            if fact_name in needs or vocabulary[fact_name].kind not in _HELPS:
+                continue
+            gained: Need = gain.at(1) if isinstance(gain, Linear) else gain
+            yield StartVariant(f"with {fact_name} of {name}", {**needs, fact_name: gained})
