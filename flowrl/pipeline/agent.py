@@ -6,23 +6,18 @@ from dataclasses import dataclass
 
 from flowrl.errors import UserError, nearest
 from flowrl.pipeline.library import SkillLibrary
+from flowrl.pipeline.maintenance import maintenance_rules
 from flowrl.pipeline.tasks import make_plan_program
 from flowrl.pipeline.workbench import Workbench
-from flowrl.rl.agent import Agent, AgentProgram, Maintenance
+from flowrl.rl.agent import Agent
+from flowrl.rl.agent_program import AgentProgram
 from flowrl.rl.executor import PlanProgram
-from flowrl.skills.facts import FactKind
 from flowrl.skills.graph import SkillGraph
 from flowrl.skills.operator import Linear
 from flowrl.skills.plan import FactGoal, Goal, Plan, SkillGoal
 from flowrl.skills.planner import plan
 from flowrl.skills.simulator import prove
 from flowrl.skills.teleo import Bounds, Condition
-
-TIRED_BELOW = 0.4
-"""A vital at or below this share of its start value is seen to before anything else."""
-
-RESTED_FROM = 0.85
-"""... until it is at least this share again."""
 
 MIN_PATIENCE = 300
 """Env steps that even the shortest plan may take before another target is tried."""
@@ -37,7 +32,7 @@ class Player:
         policies: skill names, in the order of the agent's policies.
         targets: the fact or skill of each target, in order of preference.
         plans: the proved plan of each target.
-        rules: the vital of each maintenance rule.
+        rules: the name of each maintenance rule, such as ``defend:zombie`` or ``vital:food``.
     """
 
     agent: Agent
@@ -71,16 +66,16 @@ def make_player(graph: SkillGraph, library: SkillLibrary, bench: Workbench, targ
         plans.append(found)
         steps = sum(library[step.skill].task.max_steps * step.n for step in found.steps)
         patience.append(max(steps, MIN_PATIENCE))
-    rules = _maintenance(graph, library, bench)
+    rules = maintenance_rules(graph, bench.world)
     skills = [library[name] for name in names]
     agent = Agent(
         bench.programs,
         bench.trainer.network,
-        AgentProgram(tuple(programs), tuple(patience), tuple(rule for _, rule in rules)),
+        AgentProgram(tuple(programs), tuple(patience), tuple(served.rule for served in rules)),
         [skill.task for skill in skills],
         [skill.params for skill in skills],
     )
-    return Player(agent, tuple(names), tuple(targets), tuple(plans), tuple(fact for fact, _ in rules))
+    return Player(agent, tuple(names), tuple(targets), tuple(plans), tuple(served.label for served in rules))
 
 
 def _achievements(graph: SkillGraph) -> list[str]:
@@ -104,31 +99,3 @@ def _goal(name: str, graph: SkillGraph, bench: Workbench) -> tuple[Goal, Conditi
             f"--target {name!r} is no skill and no fact. {nearest(name, [*graph.names, *vocabulary])}"
         )
     return FactGoal({name: 1}), {name: Bounds(1)}
-
-
-def _maintenance(graph: SkillGraph, library: SkillLibrary, bench: Workbench) -> list[tuple[str, Maintenance]]:
-    """One rule for each vital that some accepted skill gains; the surest such skill serves."""
-    rules = []
-    for fact in bench.world.vocabulary.of_kind(FactKind.VITAL):
-        providers = [
-            node
-            for node in graph.nodes
-            if fact.name in node.operator.gains and not node.operator.requires and not node.operator.consumes
-        ]
-        if not providers:
-            continue
-        best = max(providers, key=lambda node: node.evidence.success_low)
-        start = bench.world.initial_facts[fact.name]
-        rules.append(
-            (
-                fact.name,
-                Maintenance(
-                    column=bench.world.snapshot_spec.fact_columns[fact.name],
-                    below=TIRED_BELOW * start,
-                    until=RESTED_FROM * start,
-                    policy=graph.names.index(best.name),
-                    patience=library[best.name].task.max_steps,
-                ),
-            )
-        )
-    return rules

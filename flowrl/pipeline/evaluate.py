@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import numpy as np
 
 from flowrl.config import PPOConfig
 from flowrl.errors import GraphError
-from flowrl.pipeline.agent import make_player
+from flowrl.pipeline.agent import Player, make_player
 from flowrl.pipeline.run import load_library, use_compilation_cache
 from flowrl.pipeline.sizes import resolve_sizes
+from flowrl.pipeline.skill_calls import calls_by_skill
 from flowrl.pipeline.workbench import Workbench, build_workbench
+from flowrl.rl.agent import Played
+from flowrl.rl.environment import Placed
 from flowrl.skills.graph import SkillGraph, wilson_interval
 from flowrl.store.reader import GraphReader
 from flowrl.worlds.base import World
@@ -44,18 +48,59 @@ class Episodes:
     died: np.ndarray
 
 
-def evaluate_graph(
-    graph_path: Path, target: str | None, episodes: int, max_steps: int, seed: int
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class PlayedGraph:
+    """A graph's player and the episodes that it has played; the same episodes can be played again.
+
+    Attributes:
+        graph: whose skills.
+        bench: with the programs that it was played with.
+        player: targets, plans and rules.
+        worlds: fresh worlds, one an episode.
+        played: how the episodes went.
+        max_steps: env steps after which an episode was cut off.
+        seed: of the worlds and of the actions.
+    """
+
+    graph: SkillGraph
+    bench: Workbench
+    player: Player
+    worlds: Placed
+    played: Played
+    max_steps: int
+    seed: int
+
+    @property
+    def actions_key(self) -> jax.Array:
+        """What the actions were drawn with."""
+        return jax.random.key(self.seed)
+
+    @property
+    def ended(self) -> Episodes:
+        """How the episodes ended."""
+        return Episodes(
+            np.asarray(self.worlds.seen.snapshot),
+            np.asarray(self.played.before),
+            np.asarray(self.played.end),
+            np.asarray(self.played.length),
+            np.asarray(self.played.died),
+        )
+
+
+def play_graph(
+    graph_path: Path,
+    target: str | None,
+    episodes: int,
+    max_steps: int,
+    seed: int,
+    on_progress: Callable[[int], None] = lambda _ended: None,
+) -> PlayedGraph:
     """Plays a graph's skills in ``episodes`` fresh worlds; no teleports, no banks.
 
     Args:
         target: a skill or fact to pursue; None for every achievement that the graph can gain.
         max_steps: env steps after which an episode is cut off.
-
-    Returns:
-        The shape of DESIGN 5.9 (``episodes``, ``achievements``, ``return_percent``, ``score``, ``length``),
-        with ``deaths`` by cause, ``targets`` (where plans get stuck) and ``charge`` (who was in charge).
+        on_progress: is told every few steps how many episodes have ended so far.
     """
     use_compilation_cache()
     reader = GraphReader(graph_path)
@@ -65,18 +110,22 @@ def evaluate_graph(
     library = load_library(reader, bench, None)
     player = make_player(graph, library, bench, target)
     worlds = bench.held_out_worlds(0, episodes)
-    played = player.agent.play(worlds, max_steps, jax.random.key(seed))
-    ended = Episodes(
-        np.asarray(worlds.seen.snapshot),
-        np.asarray(played.before),
-        np.asarray(played.end),
-        np.asarray(played.length),
-        np.asarray(played.died),
-    )
+    played = player.agent.play(worlds, max_steps, jax.random.key(seed), on_progress)
+    return PlayedGraph(graph, bench, player, worlds, played, max_steps, seed)
+
+
+def measure_graph(done: PlayedGraph) -> dict[str, Any]:
+    """What the episodes of a graph showed.
+
+    Returns:
+        The shape of DESIGN 5.9 (``episodes``, ``achievements``, ``return_percent``, ``score``, ``length``),
+        with ``deaths`` by cause, ``targets`` (where plans get stuck), ``skills`` (each one's success alone
+        and inside the episodes) and ``maintenance`` (the rules).
+    """
+    player, played = done.player, done.played
     reached, rested = np.asarray(played.reached), np.asarray(played.rested)
-    share = np.asarray(played.charge).sum(axis=0) / max(int(np.asarray(played.charge).sum()), 1)
     return {
-        **score_episodes(ended, world),
+        **score_episodes(done.ended, done.bench.world),
         "targets": {
             name: {
                 "reached": float(reached[:, row].mean()),
@@ -85,10 +134,10 @@ def evaluate_graph(
             }
             for row, name in enumerate(player.targets)
         },
-        "charge": {name: float(share[row]) for row, name in enumerate(player.policies)},
+        "skills": calls_by_skill(done.graph, played),
         "maintenance": list(player.rules),
-        "max_steps": max_steps,
-        "seed": seed,
+        "max_steps": done.max_steps,
+        "seed": done.seed,
     }
 
 
@@ -115,15 +164,15 @@ def score_episodes(ended: Episodes, world: World) -> dict[str, Any]:
     episodes = len(ended.length)
     columns = world.snapshot_spec.fact_columns
     rates: dict[str, dict[str, float]] = {}
-    gained = np.zeros(episodes)
-    for fact, value in world.achievement_values.items():
+    for fact in world.achievement_values:
         held = ended.end[:, columns[fact]] > 0
         low, high = wilson_interval(int(held.sum()), episodes)
         rates[fact.partition(":")[2]] = {"rate": float(held.mean()), "low": low, "high": high}
-        gained += value * held
     health = columns["vital:health"]
     # Health pays for every point up and down, so an episode's sum is its last health less its first.
-    returns = gained + HEALTH_VALUE * (ended.end[:, health] - ended.start[:, health])
+    returns = worth_of_achievements(ended.end, world) + HEALTH_VALUE * (
+        ended.end[:, health] - ended.start[:, health]
+    )
     best = sum(world.achievement_values.values())
     percent = np.array([100 * entry["rate"] for entry in rates.values()])
     return {
@@ -138,6 +187,13 @@ def score_episodes(ended: Episodes, world: World) -> dict[str, Any]:
         "died": float(ended.died.mean()),
         "deaths": deaths_by_cause(ended, world),
     }
+
+
+def worth_of_achievements(end: np.ndarray, world: World) -> np.ndarray:
+    """What the stock game pays for the achievements that episodes ended with: ``[E]`` from ``[E, D]``."""
+    columns = [world.snapshot_spec.fact_columns[fact] for fact in world.achievement_values]
+    worth: np.ndarray = (end[:, columns] > 0) @ np.array(list(world.achievement_values.values()))
+    return worth
 
 
 def deaths_by_cause(ended: Episodes, world: World) -> dict[str, float]:

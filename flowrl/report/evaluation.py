@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
 from flowrl.errors import UserError
 
 
+@contextlib.contextmanager
+def counted(total: int, what: str, console: Console) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, nothing elsewhere; yields what is to be told how many are done."""
+    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
 def render_evaluation(measured: Mapping[str, Any], console: Console) -> None:
-    """Achievements with their intervals, the episode's sums, and where plans got stuck."""
+    """Achievements with their intervals, the episode's sums, where plans got stuck, and how skills fared."""
     table = Table(title=f"{measured['env_name']}: {measured['episodes']} episodes in fresh worlds")
     for column in ("achievement", "rate", "95% interval", "gave up"):
         table.add_column(column, justify="left" if column == "achievement" else "right")
@@ -34,11 +46,43 @@ def render_evaluation(measured: Mapping[str, Any], console: Console) -> None:
     )
     causes = ", ".join(f"{cause} {share:.1%}" for cause, share in measured["deaths"].items() if share)
     console.print(f"deaths (inferred from the last two steps): {causes or 'none'}")
-    charge = sorted(measured.get("charge", {}).items(), key=lambda item: -item[1])
-    if charge:
+    skills = measured.get("skills", {})
+    if skills:
+        console.print(_skill_table(skills))
         console.print(
-            "in charge: " + ", ".join(f"{name} {share:.0%}" for name, share in charge if share >= 0.01)
+            "A call of a skill begins when it takes charge and ends when its step of the plan, or its rule, "
+            "is left. Inside: calls that advanced, of those that no rule interrupted."
         )
+        charge = sorted(((skill["charge"], name) for name, skill in skills.items()), reverse=True)
+        shown = ", ".join(f"{name} {share:.0%}" for share, name in charge if share >= 0.01)
+        console.print(f"in charge: {shown}")
+    if measured.get("maintenance"):
+        console.print(f"rules that go before any target: {', '.join(measured['maintenance'])}")
+
+
+def _skill_table(skills: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Each skill's success alone and inside the episodes, and what its calls ended with; 80 columns wide."""
+    title = "skills: success alone (validation) and inside these episodes"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=0)
+    table.add_column("skill", no_wrap=True)
+    for column in ("alone", "inside", "gap", "calls", "inter-\nrupted", "died", "gave\nway", "steps\na call"):
+        table.add_column(column, justify="right")
+    for name, skill in skills.items():
+        inside, steps = skill["inside"], skill["mean_steps"]
+        table.add_row(
+            name,
+            f"{skill['alone']:.0%}",
+            _share(inside),
+            "-" if inside is None else f"{100 * (skill['alone'] - inside):+.0f}",
+            f"{skill['calls']:,}",
+            *(_share(skill[outcome]) for outcome in ("interrupted", "died", "gave_way")),
+            "-" if steps is None else f"{steps:.0f}",
+        )
+    return table
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
 
 
 def draw_evaluation(measured: Mapping[str, Any], path: Path) -> None:

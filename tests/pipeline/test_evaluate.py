@@ -8,6 +8,11 @@ import numpy as np
 import pytest
 
 from flowrl.pipeline.evaluate import Episodes, deaths_by_cause, score_episodes
+from flowrl.pipeline.skill_calls import calls_by_skill
+from flowrl.rl.agent import Played
+from flowrl.rl.calls import OUTCOMES, Calls
+from flowrl.skills.graph import EnvSteps, Evidence, SkillGraph, SkillNode
+from flowrl.skills.operator import Operator
 from flowrl.worlds.registry import make_world
 
 WORLD = make_world("Craftax-Classic-Symbolic-v1")
@@ -73,3 +78,28 @@ def test_every_achievement_has_the_stock_games_value() -> None:
     full = make_world("Craftax-Symbolic-v1")
     assert sum(full.achievement_values.values()) == 226
     assert set(full.achievement_values) <= set(full.vocabulary)
+
+
+def test_success_inside_episodes_by_hand() -> None:
+    """Ten calls in two episodes: 6 advanced, 2 interrupted, 1 died, 1 gave way; 6 of 8 not interrupted."""
+    assert OUTCOMES == ("died", "advanced", "interrupted", "gave_way")
+    ended = np.array([[[1, 2, 0, 0], [0, 0, 0, 0]], [[0, 4, 2, 1], [0, 0, 0, 0]]])
+    none = np.zeros(2)
+    played = Played(
+        length=none, died=none, before=none, end=none, reached=none, rested=none,
+        charge=np.array([[30, 0], [50, 20]]),
+        calls=Calls(ended, np.array([[30, 0], [40, 0]]), none),
+    )  # fmt: skip
+    graph = SkillGraph("Toy-v1")
+    for index, name in enumerate(("called", "never_called")):
+        evidence = Evidence(100, 90, {}, 0.0, 5.0)
+        node = SkillNode(index, name, "", Operator({}, {}, {}), 10, 1, (), evidence, EnvSteps(), 1.0)
+        graph = graph.with_node(node)
+    skills = calls_by_skill(graph, played)
+    assert skills["called"] == {
+        "alone": 0.9, "alone_low": evidence.success_low, "calls": 10, "died": 0.1, "advanced": 0.6,
+        "interrupted": 0.2, "gave_way": 0.1, "inside": 0.75, "mean_steps": 7.0, "charge": 0.8,
+    }  # fmt: skip
+    assert skills["never_called"]["calls"] == 0
+    assert skills["never_called"]["inside"] is None
+    assert skills["never_called"]["charge"] == 0.2

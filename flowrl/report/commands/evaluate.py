@@ -47,19 +47,37 @@ class EvaluateFlags:
     plot: Path | None = None
     """Draw the achievements' rates into this PNG file."""
 
+    video: Path | None = None
+    """Show the best of the episodes (by what its achievements are worth; the first of equals) in this .mp4 or
+    .gif file: the game's picture, and beside it the skill in charge and its plan. At most the first 2,000
+    steps; a .gif is many times larger than an .mp4. Needs pip install 'flowrl[video]'."""
+
 
 def evaluate(args: Sequence[str], prog: str) -> int:
     """``flowrl evaluate``."""
     flags = parse_flags(EvaluateFlags, args, prog)
     validate_bounds(flags, _BOUNDS)
-    from flowrl.pipeline.evaluate import evaluate_graph
-    from flowrl.report.evaluation import draw_evaluation, render_evaluation
+    if flags.video is not None:
+        from flowrl.report.video import check_video_path
 
-    measured = evaluate_graph(flags.graph_path, flags.target, flags.episodes, flags.max_steps, flags.seed)
+        check_video_path(flags.video)
+    from flowrl.pipeline.evaluate import measure_graph, play_graph
+    from flowrl.report.evaluation import counted, draw_evaluation, render_evaluation
+
+    with counted(flags.episodes, "playing", Console(stderr=True)) as ended:
+        played = play_graph(
+            flags.graph_path, flags.target, flags.episodes, flags.max_steps, flags.seed, ended
+        )
+    measured = measure_graph(played)
     if flags.plot is not None:
         draw_evaluation(measured, flags.plot)
     if flags.json:
-        print(json.dumps(measured, indent=2))
+        print(json.dumps(measured, indent=2), flush=True)
     else:
         render_evaluation(measured, Console())
+    if flags.video is not None:
+        from flowrl.pipeline.film import film_best
+        from flowrl.report.video import write_video
+
+        write_video(film_best(played), flags.video, Console(stderr=True))
     return 0
