@@ -84,6 +84,11 @@ def redact(text: str, also: Sequence[str] = ()) -> str:
     return text
 
 
+def looks_like_key(name: str) -> bool:
+    """Whether an environment variable of that name is taken to hold a secret, known provider or not."""
+    return bool(_SECRET_NAME.search(name))
+
+
 def child_environment() -> dict[str, str]:
     """The environment for a process that flowrl starts: without anything that looks like a key."""
-    return {name: value for name, value in os.environ.items() if not _SECRET_NAME.search(name)}
+    return {name: value for name, value in os.environ.items() if not looks_like_key(name)}

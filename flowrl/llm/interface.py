@@ -15,6 +15,9 @@ ROLES = ("proposer", "coder", "repairer", "analyst")
 """proposer: what to learn next; coder: writes the functions; repairer: mends refused replies; analyst: reads
 trajectories."""
 
+PROPOSING_ROLES = ROLES[:3]
+"""Those that take part in making one proposal."""
+
 
 @dataclass(frozen=True)
 class Message:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AcceptedSkill",
     "Analysis",
+    "Chosen",
     "Failure",
     "ProposalContext",
     "ProposalUnusable",
@@ -37,6 +38,10 @@ __all__ = [
     "SyncProposer",
     "open_proposer",
 ]
+
+
+Chosen = Callable[[str], None]
+"""Takes the name of the skill that a model has chosen to propose."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,13 @@ class Proposer:
     def __init__(self, session: ModelSession) -> None:
         self._session = session
 
-    async def propose(self, context: ProposalContext) -> ProposedReply:
+    async def propose(self, context: ProposalContext, chosen: Chosen = lambda _: None) -> ProposedReply:
         """A new skill.
+
+        Args:
+            context: what the model is told.
+            chosen: is told the skill's name as soon as the model has chosen one, long before the reply is
+                complete. Called in the event loop's thread.
 
         Raises:
             ProposalUnusable: the model's answers stayed without the asked form.
@@ -92,7 +102,7 @@ class Proposer:
         """
         from flowrl.llm.after_queries import Functions, OperatorSections, SkillChoice
 
-        run = _GraphRun(self._session, context, {})
+        run = _GraphRun(self._session, context, {}, chosen=chosen)
         skill, operator, functions = SkillChoice(context.taken), OperatorSections(), Functions()
         run.add("skill", "proposer", skill)
         run.add("operator", "proposer", operator, after=("skill",))
@@ -157,6 +167,7 @@ class _GraphRun:
         context: ProposalContext,
         own: Mapping[str, Mapping[str, str]],
         attempt: int = 0,
+        chosen: Chosen = lambda _: None,
     ) -> None:
         from flowrl.llm.prompt_graph import PromptGraph
 
@@ -165,6 +176,7 @@ class _GraphRun:
         self._context = context
         self._own = own
         self._attempt = attempt
+        self._chosen = chosen
         self._proposal = uuid.uuid4().hex[:12]
         self._skill: Callable[[], str] = str
         self._calls: list[Call] = []
@@ -207,7 +219,10 @@ class _GraphRun:
         return system_prompt(context), variables, cuts
 
     async def _ask(self, node: PromptNode, messages: Sequence[Message], cuts: Sequence[str]) -> Answer:
-        task = self._context.task(node.role, node.key, self._skill(), self._attempt, self._proposal)
+        skill = self._skill()
+        if skill:
+            self._chosen(skill)
+        task = self._context.task(node.role, node.key, skill, self._attempt, self._proposal)
         answer = await self._session.complete(task, messages, cuts)
         self._calls.append(answer.call)
         return answer
@@ -234,9 +249,19 @@ class SyncProposer:
         """Role -> name of the model that serves it first."""
         return self._session.roles
 
-    def propose(self, context: ProposalContext) -> ProposedReply:
+    @property
+    def answers_at_once(self) -> bool:
+        """See :attr:`ModelSession.answers_at_once`."""
+        return self._session.answers_at_once
+
+    @property
+    def reads_trajectories(self) -> bool:
+        """See :attr:`ModelSession.reads_trajectories`."""
+        return self._session.reads_trajectories
+
+    def propose(self, context: ProposalContext, chosen: Chosen = lambda _: None) -> ProposedReply:
         """See :meth:`Proposer.propose`."""
-        return self._loop.run(self._proposer.propose(context))
+        return self._loop.run(self._proposer.propose(context, chosen))
 
     def repair(
         self, context: ProposalContext, reply_text: str, refusal: ProposalRefused, attempt: int

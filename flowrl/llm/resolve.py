@@ -29,7 +29,10 @@ PREFIXES = {
 OPENROUTER_URL = "https://openrouter.ai/api/v1"
 _DEFAULT_MAX_NEW_TOKENS = 4096
 _FREE = Price(prompt=0.0, completion=0.0)
-_FREE_PROVIDERS = ("playbook", "replay", "hf")
+FROM_FILES = ("playbook", "replay")
+"""Providers that answer from files, at once and always the same."""
+
+_FREE_PROVIDERS = (*FROM_FILES, "hf")
 
 
 def announce_on_stderr(line: str) -> None:

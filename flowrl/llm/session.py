@@ -16,11 +16,11 @@ from flowrl.errors import FatalProviderError, FlowrlError, UserError
 from flowrl.llm.client import RetryPolicy, Try
 from flowrl.llm.config import LlmConfig
 from flowrl.llm.errors import RetriesExhausted
-from flowrl.llm.interface import ROLES, CompletionSettings, Message, Reply, Task, Usage
+from flowrl.llm.interface import PROPOSING_ROLES, ROLES, CompletionSettings, Message, Reply, Task, Usage
 from flowrl.llm.ledger import Call, Ledger, dollars
 from flowrl.llm.recorder import Recorder, request_hash
 from flowrl.llm.registry import load_registry
-from flowrl.llm.resolve import Resolved, announce_on_stderr, parse_roles, resolve
+from flowrl.llm.resolve import FROM_FILES, Resolved, announce_on_stderr, parse_roles, resolve
 
 _REST_S = 300.0
 """A model that was exhausted is passed over for so long when there is a fallback, then tried again."""
@@ -78,6 +78,16 @@ class ModelSession:
     def roles(self) -> dict[str, str]:
         """Role -> name of the model that serves it first."""
         return dict(self._names)
+
+    @property
+    def answers_at_once(self) -> bool:
+        """Whether proposals come out of files: then nothing is gained by doing something else meanwhile."""
+        return all(self._models[self._names[role]].provider in FROM_FILES for role in PROPOSING_ROLES)
+
+    @property
+    def reads_trajectories(self) -> bool:
+        """Whether the analyst is a model: the playbook holds proposals only."""
+        return self._models[self._names["analyst"]].provider != "playbook"
 
     def context_tokens(self, role: str) -> int | None:
         """Tokens that a prompt for this role may have: the least over its models; None when unknown."""

@@ -37,6 +37,7 @@ _TITLES = {
     "# Task: write the operator of this skill": "operator",
     "# Task: write the two functions of this skill": "code",
     "# Task: mend this proposal": "repair",
+    "# Task: say what this skill really does": "trajectory",
 }
 
 
@@ -145,6 +146,9 @@ class LoopbackServer:
             return "ready"
         if titles[-1] == "skill":
             return "I choose this one.\n\n" + skill_part(self._next(asked[0]).operator)
+        if titles[-1] == "trajectory":
+            claim = asked[-1].partition("Its operator claims:")[2].lstrip()
+            return "Nothing differs.\n\n" + operator_part(json.JSONDecoder().raw_decode(claim)[0])
         if titles[-1] == "repair":
             proposal = self._by_name(str(find_json(asked[-1]).get("name")))
             return whole_reply(proposal.operator, proposal.source)

@@ -32,7 +32,7 @@ SMALL = {
     "--start_states": "64",
     "--validation_episodes": "64",
     "--total_timesteps": "4e5",
-    "--success_state_rate": "0.6",
+    "--success_state_rate": "0.4",
 }
 """Sizes at which two skills take half a minute; what is asked of models does not depend on them."""
 
@@ -66,6 +66,8 @@ def bottomup(graph_path: Path, *flags: str, server: LoopbackServer | None, wandb
         environment["PYTHONPATH"] = str(graph_path.parent / "no_network")
     command = [sys.executable, "-m", "flowrl.bottomup", "--env_name", WORLD, "--graph-path", str(graph_path)]
     command += [*itertools.chain(*SMALL.items()), "--use_wandb" if wandb else "--no-use_wandb", *flags]
+    # Without the analyst: how often it is asked depends on what training gave.
+    command += ["--no-refine"]
     # Away from the repository: a .env of the person who runs the tests must not be found.
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=300, cwd=graph_path.parent
@@ -132,7 +134,7 @@ def test_the_command_of_the_readme_learns_two_skills(learned: Path) -> None:
     shown = summary(learned / "graph")
     assert [node["name"] for node in shown["nodes"]] == ["collect_wood", "place_table"]
     assert shown["failures"] == []
-    assert all(node["success_low"] >= 0.6 for node in shown["nodes"])
+    assert all(node["success_low"] >= 0.4 for node in shown["nodes"])
     for node in shown["nodes"]:
         assert (node["llm"]["proposer"], node["llm"]["coder"]) == ("gpt-4o-mini", "gpt-4o-mini")
         assert node["llm"]["wrote"] == dict.fromkeys(("skill", "operator", "code"), "gpt-4o-mini")

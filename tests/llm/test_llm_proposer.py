@@ -147,6 +147,31 @@ def test_no_playbook_for_an_unknown_world() -> None:
 # Answers
 
 
+def test_the_choice_is_told_before_the_reply_is_complete(
+    server: LoopbackServer, context: ProposalContext
+) -> None:
+    asked_by_then: list[tuple[str, int]] = []
+
+    def chosen(name: str) -> None:
+        asked_by_then.append((name, len(server.requests)))
+
+    with open_proposer(LlmConfig(llm_name="gpt-4o-mini"), WORLD) as proposer:
+        reply = proposer.propose(context, chosen)
+        assert not proposer.answers_at_once
+    assert asked_by_then[0] == (find_json(reply.text)["name"], 1)
+    assert len(reply.calls) == 3
+
+
+@pytest.mark.parametrize(("roles", "at_once"), [((), True), (("coder=gpt-4o-mini",), False)])
+def test_only_what_comes_out_of_files_comes_at_once(
+    server: LoopbackServer,  # noqa: ARG001
+    roles: tuple[str, ...],
+    at_once: bool,
+) -> None:
+    with open_proposer(replace(PLAYBOOK, llm_role=roles), WORLD) as proposer:
+        assert proposer.answers_at_once is at_once
+
+
 BAD_CHOICES = [
     ("nothing of use", "There is no ```json block"),
     ("```json\n[1]\n```", "holds a list"),
