@@ -52,6 +52,7 @@ COMMANDS = {
         "bench:throughput", "env steps per second of PPO training, and where they go"
     ),
     "bench llm": Command("bench:llm", "how many of a model's proposals hold up, and what they cost"),
+    "bench parallel": Command("bench:parallel", "several skills in slots, in processes, one after another"),
 }
 
 

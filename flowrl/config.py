@@ -77,6 +77,12 @@ class ValidationConfig:
     validation_episodes: int = 256
     """Episodes on worlds that training never saw."""
 
+    train_until: float | None = None
+    """Train on until this share of episodes succeeds or the budget is spent. Left out: success_state_rate."""
+
+    refine: bool = True
+    """Hold each trained skill's operator against what its policy does, and correct it."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -188,6 +194,7 @@ BOUNDS: Mapping[str, Bounds] = {
     "update_epochs": Bounds(1, 1000),
     "num_minibatches": Bounds(1, 1_000_000),
     "success_state_rate": Bounds(0, 1, whole=False, open_low=True, open_high=True),
+    "train_until": Bounds(0, 1, whole=False, open_low=True, open_high=True),
     "validation_episodes": Bounds(1, 1_000_000),
 }
 """Bounds of every flag that is a number. The upper ends catch slips of the keyboard, not ambition."""
@@ -268,6 +275,11 @@ def _nearest_divisor(batch: int, wanted: int) -> int:
 def _validate_evidence(validation: ValidationConfig) -> None:
     """Refuses a threshold that the given episodes could not prove even if every one of them succeeded."""
     rate, episodes = validation.success_state_rate, validation.validation_episodes
+    if validation.train_until is not None and validation.train_until < rate:
+        raise UserError(
+            f"--train_until {validation.train_until}: expected at least --success_state_rate, which is "
+            f"{rate}: what ends training must be good enough to join. Use --train_until {rate}."
+        )
     z2 = 1.96**2  # as flowrl.skills.graph.Z_95, which this lowest layer may not import
     # With k = n successes the Wilson lower bound is n / (n + z^2).
     if episodes / (episodes + z2) < rate:

@@ -38,7 +38,7 @@ class ProposalRefused(FlowrlError):
 
     Args:
         stage: where it was refused: ``parse``, ``static``, ``trace``, ``probe``, ``plan``,
-            ``prepare``, ``train`` or ``validate``.
+            ``prepare``, ``train``, ``validate`` or ``refine``.
         reason: what is wrong, naming the offending value.
         fix: what to write instead.
     """

@@ -17,7 +17,7 @@ from flowrl import cli
 from flowrl.errors import ProposalRefused, RunStopped, UserError
 from flowrl.report.commands.flags import format_count, parse_count
 
-HEAVY = ("jax", "craftax", "openai", "agentkit", "wandb", "flax", "torch")
+HEAVY = ("jax", "craftax", "openai", "agentkit", "wandb", "flax", "torch", "ray")
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
@@ -28,13 +28,13 @@ def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
 
 
 @pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any, int]]:
-    """Replaces the pipeline; collects the ``(run, llm, max_parallel_skills)`` that it was called with."""
-    calls: list[tuple[Any, Any, int]] = []
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any, Any]]:
+    """Replaces the pipeline; collects the ``(run, llm, parallel)`` that it was called with."""
+    calls: list[tuple[Any, Any, Any]] = []
 
-    def run_bottomup(config: Any, llm: Any, listeners: list[Any], max_parallel_skills: int = 1) -> int:
+    def run_bottomup(config: Any, llm: Any, listeners: list[Any], parallel: Any) -> int:
         assert listeners
-        calls.append((config, llm, max_parallel_skills))
+        calls.append((config, llm, parallel))
         return 0
 
     module = types.ModuleType("flowrl.pipeline.run")
@@ -65,7 +65,19 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any, int]]:
             "--total_timesteps 5e7 --no-use_wandb",
             {"max_parallel_skills": 2, "total_timesteps": 50_000_000, "use_wandb": False},
         ),
-        ("bottomup_parallel", {"max_parallel_skills": 4}),
+        ("bottomup_parallel", {"max_parallel_skills": 4, "executor": "slots"}),
+        (
+            "bottomup-parallel --executor ray --ray_address auto --max_parallel_skills 8 "
+            "--slots_per_worker 2 --worker_gpus 0.5 --worker_cpus 3 --max_retries 0",
+            {
+                "executor": "ray",
+                "ray_address": "auto",
+                "slots_per_worker": 2,
+                "worker_gpus": 0.5,
+                "worker_cpus": 3,
+                "max_retries": 0,
+            },
+        ),
         ("bottomup", {"max_parallel_skills": 1, "llm_name": "gpt-5", "current_i": None, "num_envs": None}),
         ("bottomup --num-envs=64 --no-use-wandb", {"num_envs": 64, "use_wandb": False}),
         ("bottomup --total_timesteps 200_000 --lr 1e-3", {"total_timesteps": 200_000, "lr": 1e-3}),
@@ -83,8 +95,8 @@ def test_what_users_type_parses(
 
     monkeypatch.chdir(tmp_path)
     assert cli.main(args.split()) == 0
-    [(config, llm, slots)] = ran
-    flags = {**dict(flags_of(config)), **dict(flags_of(llm)), "max_parallel_skills": slots}
+    [(config, llm, parallel)] = ran
+    flags = {**dict(flags_of(config)), **dict(flags_of(llm)), **dict(flags_of(parallel))}
     assert {name: flags[name] for name in expected} == expected
 
 
@@ -115,6 +127,18 @@ def test_what_users_type_parses(
         ("bottomup --max_new_tokens 0", "Use --max_new_tokens 1"),
         ("bottomup-parallel --max_parallel_skills 0", "Use --max_parallel_skills 1"),
         ("bottomup --max_parallel_skills 2", "--max_parallel_skills"),
+        ("bottomup-parallel --max_parallel_skills 300", "Use --max_parallel_skills 256, or --executor ray"),
+        ("bottomup-parallel --executor rya", "Did you mean 'ray'?"),
+        ("bottomup-parallel --ray_address auto", "Use --executor ray, or leave --ray_address out"),
+        ("bottomup-parallel --max_retries 1", "Use --executor ray, or leave --max_retries out"),
+        ("bottomup-parallel --executor ray --ray_address head", "Use --ray_address head:6379"),
+        ("bottomup-parallel --executor ray --ray_address ray://head:10001", "Use --ray_address head:6379"),
+        ("bottomup-parallel --executor ray --ray_address head:99999", "Use --ray_address head:6379"),
+        ("bottomup-parallel --executor ray --ray_address local", "Leave it out"),
+        ("bottomup-parallel --executor ray --slots_per_worker 9", "Use --slots_per_worker 4"),
+        ("bottomup-parallel --executor ray --worker_gpus 2", "Use --worker_gpus 1"),
+        ("bottomup-parallel --executor ray --worker_cpus 0", "Use --worker_cpus 1"),
+        ("bottomup-parallel --executor ray --max_retries -1", "Use --max_retries 0"),
         ("bench throughput --num_envs 0", "Use --num_envs 1"),
         ("bench startup --env_name Minecraft", "--env_name 'Minecraft'"),
         ("check-skill", "Missing"),

@@ -46,6 +46,7 @@ BAD: dict[str, tuple[list[Any], Any]] = {
     "update_epochs": ([0, -1, 1001], 1),
     "num_minibatches": ([0, -1, 10**7], 1),
     "success_state_rate": ([0.0, 1.0, 1, -0.1, 80, NAN], 0.5),
+    "train_until": ([0.0, 1.0, -0.1, 90, NAN], 0.9),
     "validation_episodes": ([0, -1, 12, 10**7], 1024),
 }
 
@@ -121,6 +122,13 @@ def test_episodes_must_be_able_to_prove_the_rate() -> None:
     with pytest.raises(UserError, match="Use --validation_episodes 381"):
         validate(RunConfig(validation=proof))
     validate(RunConfig(validation=dataclasses.replace(proof, validation_episodes=381)))
+
+
+def test_training_may_not_end_before_the_skill_is_good_enough() -> None:
+    early = ValidationConfig(success_state_rate=0.6, train_until=0.5)
+    with pytest.raises(UserError, match=r"--train_until 0.5: .* Use --train_until 0.6"):
+        validate(RunConfig(validation=early))
+    validate(RunConfig(validation=dataclasses.replace(early, train_until=0.6)))
 
 
 def test_current_i_may_not_lie_beyond_max_nodes() -> None:

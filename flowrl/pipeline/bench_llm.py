@@ -23,8 +23,9 @@ from flowrl.llm.ledger import Total
 from flowrl.llm.proposer import ProposalUnusable, ProposedReply, SyncProposer, open_proposer
 from flowrl.llm.providers.playbook import load_playbook
 from flowrl.llm.reply_text import whole_reply
+from flowrl.pipeline.novelty import check_new
 from flowrl.pipeline.prepare import plan_for
-from flowrl.pipeline.propose import check_new, context_of
+from flowrl.pipeline.proposal_context import context_of
 from flowrl.skills.graph import EnvSteps, Evidence, SkillGraph, SkillNode
 from flowrl.skills.proposal import SkillProposal
 from flowrl.worlds.base import World

@@ -32,7 +32,8 @@ class RunNote(Event):
 
 @dataclass(frozen=True)
 class StageStarted(Event):
-    """A stage begins for one skill: ``propose``, ``check``, ``plan``, ``prepare``, ``train``, ``validate``.
+    """A stage begins for one skill: ``propose``, ``check``, ``plan``, ``prepare``, ``train``, ``validate``,
+    ``refine``.
 
     ``skill`` is empty while a proposal is being asked for. ``detail`` is one short line for people.
     """
@@ -85,6 +86,31 @@ class SkillRefused(Event):
     stage: str
     reason: str
     llm: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OperatorRefined(Event):
+    """A trained skill's operator was held against what its policy really does.
+
+    Attributes:
+        before, after: the operator's three sections as a model writes them; equal where nothing changed.
+        changes: what was corrected: ``part``, ``fact``, ``before``, ``after``, ``evidence`` (counts of
+            episodes by what they count) and ``reason``.
+        not_taken: what was considered or proposed by the analyst and not done, in the same form.
+        successes, failures: episodes played for it.
+        env_steps: spent on it.
+        note: what could not be had or was not believed, in sentences; empty when nothing.
+    """
+
+    skill: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    changes: tuple[Mapping[str, Any], ...]
+    not_taken: tuple[Mapping[str, Any], ...]
+    successes: int
+    failures: int
+    env_steps: int
+    note: str = ""
 
 
 @dataclass(frozen=True)

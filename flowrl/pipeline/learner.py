@@ -1,158 +1,117 @@
-"""One skill from prepared start states to evidence: train, watch its success, validate on unseen worlds."""
+"""One skill from a job to an outcome: prepare start states, train, watch its success, validate it."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowrl.codegen.check import CheckedSkill
+from flowrl.codegen.check import CheckedSkill, restore
 from flowrl.config import RunConfig
 from flowrl.errors import ProposalRefused
 from flowrl.pipeline.events import Listener, StageStarted, TrainingProgress
+from flowrl.pipeline.jobs import TrainingJob
+from flowrl.pipeline.library import LearnedSkill, SkillLibrary
 from flowrl.pipeline.prepare import StartStateSource
+from flowrl.pipeline.refine import Refined, refine_skill
+from flowrl.pipeline.running_estimates import WINDOW_UPDATES, SuccessWindow, UpdateClock
+from flowrl.pipeline.streams import stream_number
+from flowrl.pipeline.tasks import make_task
 from flowrl.pipeline.workbench import Workbench
 from flowrl.rl.environment import Placed
 from flowrl.rl.episodes import Outcomes
 from flowrl.rl.task import Task
 from flowrl.rl.trainer import SlotReport
-from flowrl.skills.graph import EnvSteps, Evidence, wilson_interval
+from flowrl.skills.evidence import Evidence
 
-WINDOW_EPISODES = 256
-"""Episodes that the running estimate of success looks back on."""
-
-WINDOW_UPDATES = 4
-"""It spans at least so many updates: short successes finish first and would flatter a single batch."""
-
-RATE_UPDATES = 8
-"""Updates that the speed shown is averaged over."""
+DOUBT_AFTER = 0.25
+"""Share of the budget without any success after which the operator itself is looked at."""
 
 REFRESH_SHARE = 0.1
 """Env steps spent on new start states during training, at most, as a share of those trained."""
 
 
-class SuccessWindow:
-    """A running estimate of success over the last episodes."""
-
-    def __init__(self) -> None:
-        self._batches: deque[tuple[int, int]] = deque()
-
-    def add(self, episodes: int, successes: int) -> None:
-        """Takes in one update's finished episodes and forgets what is no longer needed."""
-        self._batches.append((episodes, successes))
-        while len(self._batches) > WINDOW_UPDATES and self.episodes - self._batches[0][0] >= WINDOW_EPISODES:
-            self._batches.popleft()
-
-    @property
-    def episodes(self) -> int:
-        """Episodes in the window."""
-        return sum(episodes for episodes, _ in self._batches)
-
-    @property
-    def success(self) -> float | None:
-        """Share of them that succeeded, None before the first."""
-        return sum(s for _, s in self._batches) / self.episodes if self.episodes else None
-
-    @property
-    def success_low(self) -> float | None:
-        """Wilson lower bound of it."""
-        if not self.episodes:
-            return None
-        return wilson_interval(sum(s for _, s in self._batches), self.episodes)[0]
-
-    @property
-    def full(self) -> bool:
-        """Whether it holds enough to decide on."""
-        return len(self._batches) >= WINDOW_UPDATES and self.episodes >= WINDOW_EPISODES
-
-
-class UpdateClock:
-    """How many updates a second, over the last few. The first is not timed: it may compile."""
-
-    def __init__(self) -> None:
-        self._ends: deque[float] = deque(maxlen=RATE_UPDATES + 1)
-
-    def lap(self) -> float:
-        """Notes the end of an update; updates a second, 0.0 while there is nothing to compare with."""
-        self._ends.append(time.monotonic())
-        elapsed = self._ends[-1] - self._ends[0]
-        return (len(self._ends) - 1) / elapsed if elapsed else 0.0
-
-
-@dataclass
 class SkillInTraining:
-    """A skill that has a slot.
+    """A job that has a slot.
+
+    Args:
+        job: what to train.
+        slot: its place in the trainer.
+        library: holds the skills that the job's plan runs.
+        bench: world, programs, trainer.
+        config: when a skill is good enough, and what it may cost.
+        emit: is told of stages and progress.
 
     Attributes:
-        skill: checked code and operator.
-        task: what the slot trains.
-        source: of start states.
-        slot: its place in the trainer.
-        llm: role -> model that wrote it.
-        reply: the model's whole reply.
-        asked_at: ``time.monotonic()`` when its proposal was asked for.
         env_steps: what it has cost so far.
-        evidence: of the last validation.
+        curves: one record an update.
+        starts: the start states that it was given at first; None until it is prepared.
+        evidence: of the last validation, or None.
+        refined: its operator held against what its policy does, or None.
+
+    Raises:
+        GraphError: the job's code is damaged.
     """
 
-    skill: CheckedSkill
-    task: Task
-    source: StartStateSource
-    slot: int
-    llm: dict[str, Any]
-    reply: str
-    bench: Workbench
-    config: RunConfig
-    emit: Listener
-    asked_at: float
-    env_steps: EnvSteps = field(default_factory=EnvSteps)
-    curves: list[dict[str, float]] = field(default_factory=list)
-    window: SuccessWindow = field(default_factory=SuccessWindow)
-    starts: Placed | None = None
-    evidence: Evidence | None = None
-    _validations: int = 0
-    _next_validation: int = 0
-    _refreshes: int = 0
-    _refreshed: int = 0
-    _refresh_cost: int = 0
-    _clock: UpdateClock = field(default_factory=UpdateClock)
-
-    @property
-    def name(self) -> str:
-        """Of the skill."""
-        return self.skill.proposal.name
+    def __init__(
+        self,
+        job: TrainingJob,
+        slot: int,
+        library: SkillLibrary,
+        bench: Workbench,
+        config: RunConfig,
+        emit: Listener,
+    ) -> None:
+        self.job = job
+        self.slot = slot
+        self.env_steps = job.env_steps
+        self.curves: list[dict[str, float]] = []
+        self.starts: Placed | None = None
+        self.evidence: Evidence | None = None
+        self.refined: Refined | None = None
+        self._bench = bench
+        self._config = config
+        self._emit = emit
+        self._skill = restore(
+            job.proposal, job.artifact, bench.world.snapshot_spec, f"the code of {job.name!r}"
+        )
+        operator = job.proposal.operator
+        self._task = make_task(
+            job.name, operator, self._skill.program, bench.world, job.max_steps, job.max_repeat
+        )
+        self._source = StartStateSource(job.name, operator, job.plan, library, bench, job.stream)
+        self._window = SuccessWindow()
+        self._clock = UpdateClock()
+        self._validations = 0
+        self._next_validation = 0
+        self._doubted = False
+        self._refreshes = 0
+        self._refreshed = 0
+        self._refresh_cost = 0
 
     @property
     def train_steps(self) -> int:
         """Env steps trained so far."""
         return self.env_steps.train
 
-    @property
-    def wall_s(self) -> float:
-        """Seconds since its proposal was asked for."""
-        return time.monotonic() - self.asked_at
-
-    def _spend(self, stage: Literal["train", "prepare", "validate"], count: int) -> None:
+    def _spend(self, stage: Literal["train", "prepare", "validate", "refine"], count: int) -> None:
         self.env_steps = dataclasses.replace(
             self.env_steps, **{stage: getattr(self.env_steps, stage) + count}
         )
 
     @contextlib.contextmanager
-    def _counting(self, stage: Literal["prepare", "validate"]) -> Iterator[None]:
+    def _counting(self, stage: Literal["prepare", "validate", "refine"]) -> Iterator[None]:
         """The env steps made inside count for ``stage``, also when it ends in a refusal."""
-        before = self.bench.programs.env_steps
+        before = self._bench.programs.env_steps
         try:
             yield
         finally:
-            self._spend(stage, self.bench.programs.env_steps - before)
+            self._spend(stage, self._bench.programs.env_steps - before)
 
     def prepare(self) -> None:
         """Banks start states and takes the slot.
@@ -160,22 +119,32 @@ class SkillInTraining:
         Raises:
             ProposalRefused: stage ``prepare``.
         """
-        self.emit(StageStarted("prepare", self.name, str(self.source.steps)))
+        self._emit(StageStarted("prepare", self.job.name, str(self._source.steps)))
+        before = self.env_steps.prepare
         with self._counting("prepare"):
-            self.starts = self.source.training(self.bench.shape.bank_size)
-        self._refresh_cost = self.env_steps.prepare // 4
-        self.bench.trainer.assign(self.slot, self.task, self.starts)
-        self.emit(StageStarted("train", self.name, f"up to {self.budget:,} env steps"))
+            self.starts = self._source.training(self._bench.shape.bank_size)
+        self._refresh_cost = (self.env_steps.prepare - before) // 4
+        self._bench.trainer.assign(self.slot, self._task, self.starts, self._first_params())
+        self._emit(StageStarted("train", self.job.name, f"up to {self.budget:,} env steps"))
+
+    def _first_params(self) -> Any:
+        if self.job.params is not None:
+            return jax.tree.map(jnp.asarray, self.job.params)
+        return self._bench.trainer.initial_params(self._key("params"))
+
+    def _key(self, *purpose: str | int) -> jax.Array:
+        """A random key that depends on the run's seed, the job and the purpose alone."""
+        return jax.random.fold_in(jax.random.key(self._config.seed), stream_number(self.job.stream, *purpose))
 
     @property
     def budget(self) -> int:
         """Env steps that training may take."""
-        return self.config.ppo.total_timesteps
+        return self._config.ppo.total_timesteps
 
     @property
     def lr_scale(self) -> float:
         """What the learning rate is multiplied by now: falls to 0 over the budget with ``--anneal_lr``."""
-        return max(1.0 - self.train_steps / self.budget, 0.0) if self.config.ppo.anneal_lr else 1.0
+        return max(1.0 - self.train_steps / self.budget, 0.0) if self._config.ppo.anneal_lr else 1.0
 
     @property
     def spent(self) -> bool:
@@ -184,18 +153,18 @@ class SkillInTraining:
 
     def note(self, report: SlotReport) -> None:
         """Takes in one update: curves, the success window, and new start states when they are due."""
-        shape = self.bench.shape
+        shape = self._bench.shape
         self._spend("train", shape.num_envs * shape.num_steps)
-        self.window.add(report.episodes, report.successes)
-        rate = self._clock.lap() * shape.batch * shape.num_steps
+        self._window.add(report.episodes, report.successes)
+        rate = self._clock.lap() * shape.num_envs * shape.num_steps
         metrics = {"episode_length": report.mean_length, **report.metrics}
-        success = self.window.success
+        success = self._window.success
         self.curves.append(
             {"env_steps": self.train_steps, "success": -1.0 if success is None else success, **metrics}
         )
-        self.emit(
+        self._emit(
             TrainingProgress(
-                self.name, self.train_steps, self.budget, rate, success, self.window.success_low, metrics
+                self.job.name, self.train_steps, self.budget, rate, success, self._window.success_low, metrics
             )
         )
         self._refresh_starts()
@@ -204,76 +173,138 @@ class SkillInTraining:
         """Replaces a quarter of the bank when that is cheap against what was trained since."""
         if self._refreshed + self._refresh_cost > REFRESH_SHARE * self.train_steps:
             return
-        quarter = max(self.bench.shape.bank_size // 4, 1)
+        quarter = max(self._bench.shape.bank_size // 4, 1)
         before, fresh = self.env_steps.prepare, None
         # When the plan does not work often enough this time, the bank stays as it is.
         with self._counting("prepare"), contextlib.suppress(ProposalRefused):
-            fresh = self.source.training(quarter)
+            fresh = self._source.training(quarter)
         # Worlds themselves cost about 20 env steps each to generate.
         self._refresh_cost = self.env_steps.prepare - before + 20 * quarter
         self._refreshed += self._refresh_cost
         if fresh is not None and fresh.rows == quarter:
-            at = self._refreshes * quarter % self.bench.shape.bank_size
-            self.bench.trainer.refresh(self.slot, fresh, min(at, self.bench.shape.bank_size - quarter))
+            at = self._refreshes * quarter % self._bench.shape.bank_size
+            self._bench.trainer.refresh(self.slot, fresh, min(at, self._bench.shape.bank_size - quarter))
             self._refreshes += 1
 
     @property
     def due(self) -> bool:
-        """Whether it is time to validate: success looks high enough, or the budget is spent."""
-        if self.spent:
+        """Whether it is time to judge: success looks high enough, or impossible, or the budget is spent."""
+        if self.spent or self._doubtful:
             return True
-        low = self.window.success_low
-        wanted = self.config.validation.success_state_rate
+        low = self._window.success_low
         return (
-            self.window.full
+            self._window.full
             and low is not None
-            and low >= wanted
+            and low >= self._good_enough
             and self.train_steps >= self._next_validation
         )
+
+    @property
+    def _doubtful(self) -> bool:
+        """Whether there was no success for so long that its operator may be what is wrong; said once."""
+        return (
+            self._config.validation.refine
+            and not self._doubted
+            and self._window.full
+            and not self._window.success
+            and self.train_steps >= DOUBT_AFTER * self.budget
+        )
+
+    @property
+    def _good_enough(self) -> float:
+        """The success rate that ends training now: ``--train_until`` while there is budget left."""
+        validation = self._config.validation
+        if self.spent or validation.train_until is None:
+            return validation.success_state_rate
+        return validation.train_until
 
     def validate(self) -> bool:
         """Episodes on worlds that training never saw; True when the skill is good enough.
 
+        Where judging ends, with success or without, the operator is held against what the policy does.
+
         Raises:
             ProposalRefused: stage ``train`` or ``validate``, when it is not and the budget is spent; stage
-                ``prepare``, when the plan to its start states fails in these worlds.
+                ``prepare``, when the plan to its start states fails in these worlds; stage ``refine``, when
+                it does something, but never what it declares.
         """
-        wanted = self.config.validation.success_state_rate
-        success = self.window.success or 0.0
-        if self.spent and success < wanted - 0.15:
+        if self._doubtful and not self.spent:
+            self._doubt()
+            return False
+        try:
+            good = self._judge()
+        except ProposalRefused as refusal:
+            if refusal.stage != "prepare":
+                with contextlib.suppress(ProposalRefused):
+                    self._refine()
+            raise
+        if good:
+            self._refine()
+        return good
+
+    def _doubt(self) -> None:
+        """Looks whether the skill does something else than it declares, long before its budget is spent."""
+        self._doubted = True
+        self._refine()
+        if self.refined is not None and self.refined.corrected:
+            raise ProposalRefused(
+                "refine",
+                f"{self.job.name!r} ended as its own code says, but never with what it declares to gain: "
+                + "; ".join(map(str, self.refined.refinement.changes)),
+                "Declare what it changes.",
+            )
+
+    def _refine(self) -> None:
+        if not self._config.validation.refine:
+            return
+        assert self.starts is not None
+        operator = self.job.proposal.operator
+        params = self._bench.trainer.params(self.slot)
+        learned = LearnedSkill(self.job.name, operator, self._task, params, self.job.artifact)
+        self._emit(StageStarted("refine", self.job.name, "operator against trajectories"))
+        with self._counting("refine"):
+            self.refined = refine_skill(learned, self.starts, self._source, self.train_steps)
+        self._clock = UpdateClock()
+
+    def _judge(self) -> bool:
+        wanted = self._config.validation.success_state_rate
+        success = self._window.success or 0.0
+        # A policy that goes on with its budget spent has no record yet, and is worth the episodes.
+        known = self._window.full or self.job.params is None
+        if self.spent and known and success < wanted - 0.15:
             raise ProposalRefused(
                 "train",
-                f"{self.name!r} succeeded in {success:.0%} of its last episodes after {self.train_steps:,} "
-                f"env steps; {wanted:.0%} are needed.",
+                f"{self.job.name!r} succeeded in {success:.0%} of its last episodes after "
+                f"{self.train_steps:,} env steps; {wanted:.0%} are needed.",
                 "Shape the reward towards the goal (distance to what is needed), or split the skill in two.",
             )
-        episodes = self.config.validation.validation_episodes
-        self.emit(StageStarted("validate", self.name, f"{episodes} episodes on unseen worlds"))
+        episodes = self._config.validation.validation_episodes
+        self._emit(StageStarted("validate", self.job.name, f"{episodes} episodes on unseen worlds"))
         with self._counting("validate"):
-            starts = self.source.held_out(episodes, self._validations)
-            outcomes = self.bench.episodes.run(
-                self.task,
-                self.bench.trainer.params(self.slot),
+            starts = self._source.held_out(episodes, self._validations)
+            outcomes = self._bench.episodes.run(
+                self._task,
+                self._bench.trainer.params(self.slot),
                 starts,
-                jax.random.fold_in(jax.random.key(self.bench.seed + 1), self._validations),
+                self._key("validate", self._validations),
             )
         self._validations += 1
-        self.evidence = evidence_of(outcomes, self.task, self.skill)
+        self.evidence = evidence_of(outcomes, self._task, self._skill)
         self._clock = UpdateClock()
-        if self.evidence.success_low >= wanted:
+        if self.evidence.success_low >= self._good_enough:
             return True
         if self.spent:
             raise ProposalRefused(
                 "validate",
-                f"{self.name!r} succeeded in {self.evidence.success:.0%} of {episodes} episodes on unseen "
-                f"worlds (at least {self.evidence.success_low:.0%} with 95% confidence; {wanted:.0%} are "
-                "needed). "
+                f"{self.job.name!r} succeeded in {self.evidence.success:.0%} of {episodes} episodes on "
+                f"unseen worlds (at least {self.evidence.success_low:.0%} with 95% confidence; {wanted:.0%} "
+                "are needed). "
                 f"Measured gains: {_shares(self.evidence)}; deaths: {self.evidence.deaths:.0%}.",
                 "If a gain was rarely measured, declare what really changes; if episodes ended by death, "
                 "reward staying alive.",
             )
         self._next_validation = self.train_steps + max(
-            self.train_steps // 10, WINDOW_UPDATES * self.bench.shape.num_envs * self.bench.shape.num_steps
+            self.train_steps // 10, WINDOW_UPDATES * self._bench.shape.num_envs * self._bench.shape.num_steps
         )
         return False
 

@@ -1,35 +1,55 @@
-"""The bottom-up loop: propose, check, plan, prepare, train, validate, commit, until the graph is full.
+"""The bottom-up loop, its driver: proposals become jobs, jobs become nodes, until the graph is full.
 
-One loop for one skill at a time and for several side by side: a slot that becomes free is filled at once.
+The driver alone writes the graph. What trains is behind :class:`~flowrl.pipeline.executor.TrainingExecutor`,
+who proposes behind :class:`~flowrl.pipeline.propose.ProposalDesk`; it waits for neither while the other has
+something to do. There are no rounds: a place that becomes free is filled at once.
+
+Nodes are numbered in the order in which skills end; of those that end together, the one that was proposed
+first comes first. With several skills in training the numbers may thus differ from those of a sequential run;
+names, operators and plans do not, because nothing that they depend on knows the number, the slot or the time.
 """
 
 from __future__ import annotations
 
-import platform
-from datetime import UTC, datetime
-from importlib.metadata import version
-from typing import Any
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-import jax
-import numpy as np
-
-from flowrl.codegen.tracer import Tracer
 from flowrl.config import RunConfig
-from flowrl.errors import ProposalRefused, ProviderError, RunStopped
+from flowrl.errors import FlowrlError, ProposalRefused, ProviderError, RunStopped
 from flowrl.llm.errors import NothingToPropose
+from flowrl.pipeline.conversation import FeasibleSkill, GivenUp
 from flowrl.pipeline.events import Listener, SkillAccepted, SkillRefused
-from flowrl.pipeline.learner import SkillInTraining
-from flowrl.pipeline.library import LearnedSkill, SkillLibrary
-from flowrl.pipeline.prepare import StartStateSource
+from flowrl.pipeline.executor import TrainingExecutor
+from flowrl.pipeline.jobs import Outcome, TrainedSkill, TrainingJob
+from flowrl.pipeline.library import PackedSkill, SkillLibrary, pack, unpack
+from flowrl.pipeline.maintenance import maintenance_rules
 from flowrl.pipeline.probing import ProbeBankBuilder
-from flowrl.pipeline.propose import FeasibleSkill, GivenUp, Proposals, ProposalSource
-from flowrl.pipeline.tasks import make_task, repeats_to_train
-from flowrl.pipeline.workbench import Workbench, states_to_tree
-from flowrl.skills.graph import EnvSteps, Failure, SkillNode
+from flowrl.pipeline.propose import Analysed, ProposalDesk, Proposed
+from flowrl.pipeline.records import failure_of, node_of
+from flowrl.pipeline.refine import Refined
+from flowrl.pipeline.tasks import repeats_to_train
+from flowrl.skills.evidence import EnvSteps
+from flowrl.skills.graph import Failure
+from flowrl.skills.plan import Plan
+from flowrl.skills.proposal import SkillProposal
 from flowrl.store.graph_store import GraphStore
+from flowrl.worlds.base import World
 
-STORED_STARTS = 32
-"""Start states kept with a node: enough to show what it begins from and to probe with after a restart."""
+
+@dataclass(frozen=True)
+class _Underway:
+    """A job that was submitted, and the proposal that it came from."""
+
+    job: TrainingJob
+    proposed: FeasibleSkill
+
+
+CORRECTIONS = 2
+"""How often a skill is trained on under a corrected operator. What its last validation was for joins the
+graph: an operator that is corrected once more is not proved."""
 
 
 class BottomUp:
@@ -37,239 +57,238 @@ class BottomUp:
 
     Args:
         config: what to learn and how.
-        bench: world, programs, trainer.
+        world: the world.
         store: the graph on disk, open.
         library: the accepted skills, loaded.
         probing: real play, with what the accepted skills showed.
-        source: who proposes.
-        tracer: where model-written code is traced.
+        desk: asks for proposals.
+        executor: trains.
         emit: takes every event.
-        max_repairs: of one proposal.
     """
 
     def __init__(
         self,
         config: RunConfig,
-        bench: Workbench,
+        world: World,
         store: GraphStore,
         library: SkillLibrary,
         probing: ProbeBankBuilder,
-        source: ProposalSource,
-        tracer: Tracer,
+        desk: ProposalDesk,
+        executor: TrainingExecutor,
         emit: Listener,
-        max_repairs: int,
     ) -> None:
         self._config = config
-        self._bench = bench
+        self._world = world
         self._store = store
         self._library = library
         self._probing = probing
-        self._proposals = Proposals(source, tracer, bench, library, emit, max_repairs)
+        self._desk = desk
+        self._executor = executor
         self._emit = emit
-        self._training: dict[int, SkillInTraining] = {}
+        self._ready: deque[FeasibleSkill] = deque()
+        self._corrected: deque[_Underway] = deque()
+        self._training: dict[int, _Underway] = {}
+        self._analysed: dict[int, tuple[_Underway, Outcome]] = {}
         self._failures_in_a_row = 0
-        self._stopped_by: ProviderError | None = None
-        self._waiting = False
+        self._asked_in_vain = False
+        self._ending: FlowrlError | None = None
 
     def run(self) -> None:
         """Learns until the graph has ``max_nodes`` nodes.
 
         Raises:
             RunStopped: after too many failures in a row; the graph can be resumed.
-            ProviderError: no more proposals; what was in training was finished first.
+            ProviderError: no more proposals.
+
+        In both cases what was asked for before was finished first, and kept where it succeeded.
         """
         while len(self._store.graph.nodes) < self._config.max_nodes:
-            self._fill_slots()
-            if not self._training and self._stopped_by is not None:
-                raise self._stopped_by
-            self._train_once()
-            self._settle()
+            self._propose()
+            if self._training:
+                for outcome in sorted(self._executor.poll(), key=lambda outcome: outcome.id):
+                    self._receive(outcome)
+            elif self._desk.asked or self._desk.analysing:
+                self._take(self._desk.take(wait=True))
+            elif self._desk.waiting:
+                if not self._desk.resume():
+                    self._take([self._desk.give_up_waiting()])
+            elif self._ending is not None:
+                raise self._ending
 
-    # --- propose, check, plan, prepare ---------------------------------------------------------
+    # --- propose, check, plan ------------------------------------------------------------------
 
-    def _fill_slots(self) -> None:
-        for slot in range(self._bench.shape.num_slots):
-            while slot not in self._training and self._may_propose():
-                self._start_skill(slot)
+    def _propose(self) -> None:
+        """Asks for as many proposals as there are places to fill, and fills what can be filled."""
+        self._desk.resume()
+        self._take(self._desk.take())
+        while self._may_ask():
+            self._desk.ask(self._probing.bank())
+            self._take(self._desk.take())
 
-    def _may_propose(self) -> bool:
-        wanted = self._config.max_nodes - len(self._store.graph.nodes) - len(self._training)
-        return wanted > 0 and self._stopped_by is None and not self._waiting
+    def _may_ask(self) -> bool:
+        if self._ending is not None or self._asked_in_vain or not self._desk.may_ask:
+            return False
+        places = self._executor.free - len(self._corrected) - len(self._ready) - self._desk.asked
+        trained = len(self._training) + len(self._corrected) + len(self._analysed)
+        underway = trained + len(self._ready) + self._desk.asked + self._desk.waiting
+        wanted = self._config.max_nodes - len(self._store.graph.nodes) - underway
+        # As many may wait as can be trained: more would only be guesses at what will be learned.
+        room = self._executor.free + len(self._training) - self._desk.waiting
+        return min(places, wanted, room) > 0
 
-    def _start_skill(self, slot: int) -> None:
-        in_training = {skill.name: skill.skill.proposal.operator for skill in self._training.values()}
-        try:
-            proposal = self._proposals.next(self._store.graph, in_training, self._probing.bank())
-        except NothingToPropose as nothing:
-            if nothing.waiting and self._training:
-                self._waiting = True
-            else:
-                self._stopped_by = nothing
-            return
-        except ProviderError as error:
-            self._stopped_by = error
-            return
-        if isinstance(proposal, GivenUp):
-            self._give_up(
-                proposal.name, proposal.refusal, proposal.reply, proposal.llm, proposal.operator,
-                wall_s=proposal.wall_s,
-            )  # fmt: skip
-            return
-        skill = self._in_slot(proposal, slot)
-        try:
-            skill.prepare()
-        except ProposalRefused as refusal:
-            self._give_up_skill(skill, refusal)
-            return
-        self._training[slot] = skill
+    def _take(self, results: Sequence[Proposed | Analysed]) -> None:
+        for result in results:
+            match result:
+                case Analysed():
+                    underway, outcome = self._analysed.pop(result.id)
+                    self._conclude(underway, outcome, result.refined)
+                case FeasibleSkill():
+                    self._ready.append(result)
+                case GivenUp():
+                    self._note_failure(
+                        failure_of(
+                            result.name, result.refusal, result.operator, result.llm,
+                            time.monotonic() - result.asked_at, EnvSteps(),
+                        ),
+                        result.reply,
+                    )  # fmt: skip
+                case NothingToPropose(waiting=True) if self._unsettled:
+                    self._asked_in_vain = True
+                case ProviderError():
+                    self._ending = self._ending or result
+        self._fill()
 
-    def _in_slot(self, proposal: FeasibleSkill, slot: int) -> SkillInTraining:
-        checked = proposal.skill.proposal
-        world = self._bench.world
-        task = make_task(
-            checked.name,
-            checked.operator,
-            proposal.skill.program,
-            world,
-            checked.max_steps or self._config.max_skill_steps,
-            repeats_to_train(checked.operator, world.vocabulary, self._config.max_repeat),
+    def _fill(self) -> None:
+        while self._executor.free and (self._corrected or self._ready):
+            self._submit(
+                self._corrected.popleft() if self._corrected else self._first_job(self._ready.popleft())
+            )
+
+    @property
+    def _unsettled(self) -> bool:
+        """Whether there are skills that may yet join the graph."""
+        return bool(self._training or self._corrected or self._analysed or self._desk.waiting)
+
+    # --- prepare, train, validate: the executor's ----------------------------------------------
+
+    def _first_job(self, proposed: FeasibleSkill) -> _Underway:
+        proposal = proposed.skill.proposal
+        return _Underway(self._job(proposed, proposal, proposed.plan), proposed)
+
+    def _job(self, proposed: FeasibleSkill, proposal: SkillProposal, plan: Plan) -> TrainingJob:
+        rules = tuple(maintenance_rules(self._store.graph, self._world))
+        runs = [step.skill for step in plan.steps] + [served.skill for served in rules]
+        return TrainingJob(
+            id=proposed.id,
+            proposal=proposal,
+            artifact=proposed.skill.artifact,
+            plan=plan,
+            skills=tuple(pack(self._library[name]) for name in dict.fromkeys(runs)),
+            max_steps=proposal.max_steps or self._config.max_skill_steps,
+            max_repeat=repeats_to_train(proposal.operator, self._world.vocabulary, self._config.max_repeat),
+            maintenance=rules,
         )
-        graph = self._store.graph
-        stream = len(graph.nodes) + len(graph.failures) + len(self._training)
-        source = StartStateSource(
-            checked.name, checked.operator, proposal.plan, self._library, self._bench, stream
+
+    def _submit(self, underway: _Underway) -> None:
+        self._training[underway.job.id] = underway
+        self._executor.submit(underway.job)
+
+    def _receive(self, outcome: Outcome) -> None:
+        underway = self._training.pop(outcome.id)
+        if outcome.refined is None or not self._desk.has_analyst:
+            self._conclude(underway, outcome, outcome.refined)
+        else:
+            self._analysed[outcome.id] = (underway, outcome)
+            self._desk.analyse(outcome.id, underway.job.name, outcome.refined)
+
+    # --- correct -------------------------------------------------------------------------------
+
+    def _conclude(self, underway: _Underway, outcome: Outcome, refined: Refined | None) -> None:
+        """What becomes of a trained skill, now that all is known of it."""
+        job = underway.job
+        if refined is not None:
+            self._emit(refined.event(job.name))
+            if refined.corrected and job.round < CORRECTIONS:
+                try:
+                    self._corrected.append(self._correct(underway, outcome, refined))
+                except ProposalRefused as refusal:
+                    self._refuse(underway, outcome, refusal)
+                    self._settle(job.id)
+                return
+        if isinstance(outcome, TrainedSkill):
+            self._commit(underway, outcome)
+        else:
+            self._refuse(underway, outcome, ProposalRefused(outcome.stage, outcome.reason, outcome.fix))
+        self._settle(job.id)
+
+    def _correct(self, underway: _Underway, outcome: Outcome, refined: Refined) -> _Underway:
+        """The job that trains on from where the policy is, under the corrected operator.
+
+        Raises:
+            ProposalRefused: corrected, the skill is nothing new, or out of reach.
+        """
+        job, proposed = underway.job, underway.proposed
+        plan = self._desk.correct(job.id, job.name, refined.operator)
+        proposal = dataclasses.replace(job.proposal, operator=refined.operator)
+        following = dataclasses.replace(
+            self._job(proposed, proposal, plan),
+            params=outcome.params,
+            env_steps=outcome.env_steps,
+            round=job.round + 1,
         )
-        return SkillInTraining(
-            proposal.skill, task, source, slot, dict(proposal.llm), proposal.reply,
-            self._bench, self._config, self._emit, proposal.asked_at,
-        )  # fmt: skip
-
-    # --- train, validate -----------------------------------------------------------------------
-
-    def _train_once(self) -> None:
-        scales = [
-            self._training[slot].lr_scale if slot in self._training else 1.0
-            for slot in range(self._bench.shape.num_slots)
-        ]
-        reports = self._bench.trainer.update(scales)
-        for slot, skill in self._training.items():
-            report = reports[slot]
-            if report is not None:
-                skill.note(report)
-
-    def _settle(self) -> None:
-        """Validates what is due; accepts, refuses or lets train on."""
-        for slot, skill in list(self._training.items()):
-            if not skill.due:
-                continue
-            try:
-                accepted = skill.validate()
-            except ProposalRefused as refusal:
-                self._free(slot)
-                self._give_up_skill(skill, refusal)
-                continue
-            if accepted:
-                self._free(slot)
-                self._commit(skill)
-
-    def _free(self, slot: int) -> None:
-        del self._training[slot]
-        self._bench.trainer.release(slot)
-        self._waiting = False
+        return _Underway(following, proposed)
 
     # --- commit --------------------------------------------------------------------------------
 
-    def _commit(self, skill: SkillInTraining) -> None:
-        assert skill.evidence is not None
-        assert skill.starts is not None
-        checked = skill.skill.proposal
-        params = self._bench.trainer.params(skill.slot)
-        node = SkillNode(
-            index=len(self._store.graph.nodes),
-            name=checked.name,
-            description=checked.description,
-            operator=checked.operator,
-            max_steps=skill.task.max_steps,
-            max_repeat=skill.task.max_repeat,
-            plan=tuple((step.skill, step.n) for step in skill.source.steps.steps),
-            evidence=skill.evidence,
-            env_steps=skill.env_steps,
-            wall_s=skill.wall_s,
-            llm=skill.llm,
-            provenance=self._provenance(skill),
-        )
-        stored = jax.tree.map(lambda leaf: leaf[:STORED_STARTS], skill.starts)
+    def _commit(self, underway: _Underway, trained: TrainedSkill) -> None:
+        job, proposed = underway.job, underway.proposed
+        wall_s = time.monotonic() - proposed.asked_at
+        index = len(self._store.graph.nodes)
         node = self._store.commit_node(
-            node,
-            skill.reply,
-            skill.skill.artifact,
-            jax.tree.map(np.asarray, params),
-            states_to_tree(stored),
-            skill.curves,
+            node_of(index, job, trained, proposed.llm, wall_s, self._config.seed),
+            proposed.reply,
+            job.artifact,
+            trained.params,
+            trained.starts,
+            trained.curves,
         )
-        learned = LearnedSkill(node.name, node.operator, skill.task, params)
+        learned = unpack(
+            PackedSkill(
+                node.name, node.operator, job.artifact, trained.params, node.max_steps, node.max_repeat
+            ),
+            self._world,
+        )
         self._library.add(learned)
-        self._probing.add_skill_play(learned, skill.starts)
+        self._probing.add_skill_play(learned, trained.starts)
         self._failures_in_a_row = 0
         self._emit(SkillAccepted(node.index, node.name, node.summary()))
 
-    def _provenance(self, skill: SkillInTraining) -> dict[str, Any]:
-        shape = self._bench.shape
-        return {
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "executor": "slots",
-            "slot": skill.slot,
-            "num_slots": shape.num_slots,
-            "num_envs": shape.num_envs,
-            "num_steps": shape.num_steps,
-            "layer_size": shape.layer_size,
-            "seed": self._config.seed,
-            "device": jax.devices()[0].device_kind,
-            "host": platform.node(),
-            "versions": {name: version(name) for name in ("flowrl", "jax", "craftax")},
-        }
-
-    def _give_up_skill(self, skill: SkillInTraining, refusal: ProposalRefused) -> None:
-        checked = skill.skill.proposal
-        self._emit(SkillRefused(checked.name, refusal.stage, refusal.reason, skill.llm))
-        self._give_up(
-            checked.name, refusal, skill.reply, skill.llm, checked.operator,
-            skill.env_steps, skill.wall_s, skill.curves,
-        )  # fmt: skip
-
-    def _give_up(
-        self,
-        name: str,
-        refusal: ProposalRefused,
-        reply: str,
-        llm: Any,
-        operator: Any,
-        env_steps: EnvSteps | None = None,
-        wall_s: float = 0.0,
-        curves: Any = (),
-    ) -> None:
-        """Keeps what failed, and stops the run when too much fails in a row.
-
-        Raises:
-            RunStopped: after ``max_consecutive_failures``.
-        """
-        failure = Failure(
-            name=name,
-            stage=refusal.stage,
-            reason=refusal.reason,
-            fix=refusal.fix,
-            operator=operator,
-            env_steps=env_steps or EnvSteps(),
-            wall_s=wall_s,
-            llm=dict(llm),
-            time=datetime.now(UTC).isoformat(timespec="seconds"),
+    def _refuse(self, underway: _Underway, outcome: Outcome, refusal: ProposalRefused) -> None:
+        job, proposed = underway.job, underway.proposed
+        self._emit(SkillRefused(job.name, refusal.stage, refusal.reason, proposed.llm))
+        failure = failure_of(
+            job.name,
+            refusal,
+            job.proposal.operator,
+            proposed.llm,
+            time.monotonic() - proposed.asked_at,
+            outcome.env_steps,
         )
+        self._note_failure(failure, proposed.reply, outcome.curves)
+
+    def _settle(self, id: int) -> None:
+        self._desk.settled(id)
+        self._asked_in_vain = False
+
+    def _note_failure(self, failure: Failure, reply: str, curves: Sequence[Mapping[str, float]] = ()) -> None:
+        """Keeps what failed. Too much in a row ends the run, once what was asked for has ended."""
         self._store.record_failure(failure, reply, curves)
+        self._asked_in_vain = False
         self._failures_in_a_row += 1
-        if self._failures_in_a_row >= self._config.max_consecutive_failures:
-            raise RunStopped(
+        if self._ending is None and self._failures_in_a_row >= self._config.max_consecutive_failures:
+            self._ending = RunStopped(
                 f"{self._failures_in_a_row} skills in a row were refused "
                 f"(--max_consecutive_failures {self._config.max_consecutive_failures}); "
-                f"the last, {name!r}, at stage {refusal.stage}: {refusal.reason} "
+                f"the last, {failure.name!r}, at stage {failure.stage}: {failure.reason} "
                 "The same command goes on from the last accepted skill."
             )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from flowrl.errors import ProposalRefused
 from flowrl.pipeline.library import SkillLibrary
+from flowrl.pipeline.streams import stream_number
 from flowrl.pipeline.tasks import make_plan_program
 from flowrl.pipeline.workbench import Workbench
 from flowrl.rl.environment import Placed
@@ -40,7 +41,8 @@ def plan_for(name: str, operator: Operator, learned: Mapping[str, Operator], wor
     Raises:
         ProposalRefused: stage ``plan``; there is no such plan.
     """
-    operators = {**learned, name: operator}
+    # The order decides between equal plans; by name, it is not the order in which skills were learned.
+    operators = dict(sorted({**learned, name: operator}.items()))
     goal = SkillGoal(name)
     try:
         found = plan(world.initial_facts, operators, goal, world.vocabulary)
@@ -63,7 +65,7 @@ class StartStateSource:
         name: of the skill.
         operator: of the skill.
         steps: the proved plan.
-        stream: separates this skill's worlds from every other's.
+        stream: names this skill's random numbers: its worlds are its own, whenever they are drawn.
     """
 
     name: str
@@ -71,7 +73,7 @@ class StartStateSource:
     steps: Plan
     library: SkillLibrary
     bench: Workbench
-    stream: int
+    stream: str
     _batches: int = 0
 
     def training(self, count: int) -> Placed:
@@ -81,7 +83,7 @@ class StartStateSource:
             ProposalRefused: stage ``prepare``; the plan's skills do not lead there.
         """
         self._batches += 1
-        stream = self.stream * 10_000 + self._batches
+        stream = stream_number(self.stream, "training", self._batches)
         reached = self._reach(self.bench.training_worlds(stream, count), count, stream)
         if reached.starts is None or reached.starts.rows < min(MIN_STARTS, count):
             found = reached.starts.rows if reached.starts is not None else 0
@@ -99,7 +101,7 @@ class StartStateSource:
         parts: list[Placed] = []
         found = attempts = deaths = 0
         for part in range(HELD_OUT_ROUNDS):
-            stream = self.stream * 10_000 + attempt * HELD_OUT_ROUNDS + part
+            stream = stream_number(self.stream, "held out", attempt, part)
             worlds = self.bench.held_out_worlds(stream, count)
             reached = self._reach(worlds, count, stream, once_each=True)
             attempts, deaths = attempts + reached.attempts, deaths + reached.deaths

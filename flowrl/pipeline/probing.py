@@ -14,8 +14,9 @@ from flowrl.config import PPOConfig
 from flowrl.pipeline.compilation_cache import use_compilation_cache
 from flowrl.pipeline.library import LearnedSkill
 from flowrl.pipeline.sizes import resolve_sizes
-from flowrl.pipeline.workbench import Workbench, build_workbench
+from flowrl.pipeline.workbench import Workbench, build_workbench, tree_to_states
 from flowrl.rl.environment import Placed, Seen
+from flowrl.store.arrays import Tree
 from flowrl.worlds.base import World
 
 RANDOM_STEPS = 48
@@ -48,6 +49,7 @@ class ProbeBankBuilder:
 
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
+        self._like = bench.probing_worlds(1)
         self._plays: list[Transitions] = []
         self._starts: list[np.ndarray] = []
 
@@ -63,11 +65,20 @@ class ProbeBankBuilder:
 
         self._play(worlds, choose, RANDOM_STEPS)
 
-    def add_skill_play(self, skill: LearnedSkill, starts: Placed) -> None:
-        """A skill's policy from its own start states."""
-        rows = np.arange(self._bench.programs.batch) % starts.rows
-        placed: Placed = jax.tree.map(lambda leaf: jnp.array(leaf[rows]), starts)
-        self._starts.append(np.asarray(starts.seen.snapshot[: START_STATES // 4]))
+    def add_skill_play(self, skill: LearnedSkill, starts: Tree) -> None:
+        """A skill's policy from its own start states.
+
+        Args:
+            skill: an accepted one.
+            starts: as :func:`~flowrl.pipeline.workbench.states_to_tree` gives them.
+
+        Raises:
+            ValueError: they are of another form than this world's.
+        """
+        begun = tree_to_states(starts, self._like)
+        rows = np.arange(self._bench.programs.batch) % begun.rows
+        placed: Placed = jax.tree.map(lambda leaf: jnp.array(leaf[rows]), begun)
+        self._starts.append(np.asarray(begun.seen.snapshot[: START_STATES // 4]))
         chooser = self._bench.episodes.chooser(skill.task, skill.params, placed.seen)
         self._play(placed, chooser, SKILL_STEPS)
 

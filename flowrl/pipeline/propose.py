@@ -1,260 +1,239 @@
-"""One proposal, from the question to checked code with a proved plan; refusals go back to the model."""
+"""Several proposals at a time: who is being asked, who waits for a skill in training, and what came of whom.
+
+A model may think for minutes; training goes on meanwhile. So conversations run in threads of their own, and
+what comes of them is handed over in the thread that asks :meth:`ProposalDesk.take`. A source that answers out
+of files is asked in the caller's own thread: the same seed then gives the same proposals in the same order.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+import queue
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
 
-from flowrl.codegen.check import CheckedSkill, check_proposal
-from flowrl.codegen.parse import MAX_NAME_CHARS, parse_reply
-from flowrl.codegen.tracer import Tracer
 from flowrl.codegen.transitions import ProbeBank
-from flowrl.errors import ProposalRefused
-from flowrl.llm.ledger import summarize
-from flowrl.llm.proposer import AcceptedSkill, Failure, ProposalContext, ProposalUnusable, ProposedReply
-from flowrl.llm.reply_text import find_json
-from flowrl.pipeline.events import Listener, SkillRefused, StageStarted
-from flowrl.pipeline.library import SkillLibrary
+from flowrl.errors import ProviderError
+from flowrl.pipeline.conversation import (
+    Abandoned,
+    Conversation,
+    FeasibleSkill,
+    GivenUp,
+    Surroundings,
+    Waiting,
+)
+from flowrl.pipeline.novelty import check_new
 from flowrl.pipeline.prepare import plan_for
-from flowrl.pipeline.workbench import Workbench
-from flowrl.skills.facts import FactKind
-from flowrl.skills.graph import SkillGraph
-from flowrl.skills.operator import Count, Linear, Operator
+from flowrl.pipeline.proposal_context import context_of
+from flowrl.pipeline.refine import Refined, heard
+from flowrl.skills.operator import Operator
 from flowrl.skills.plan import Plan
-from flowrl.worlds.base import World
 
-UNNAMED = "unnamed"
-"""Stands for a skill whose reply could not even be read; no later proposal is kept from that name."""
+CLOSE_S = 5.0
+"""Seconds that ending a run waits for checks under way; models are not waited for."""
 
-
-class ProposalSource(Protocol):
-    """Who is asked: :class:`flowrl.llm.proposer.SyncProposer`, or a test's double."""
-
-    def propose(self, context: ProposalContext) -> ProposedReply:
-        """A first reply."""
-
-    def repair(
-        self, context: ProposalContext, reply_text: str, refusal: ProposalRefused, attempt: int
-    ) -> ProposedReply:
-        """Another reply, after ``refusal`` of the last."""
+Proposed = FeasibleSkill | GivenUp | ProviderError
+"""What can come of asking for a proposal."""
 
 
 @dataclass(frozen=True)
-class FeasibleSkill:
-    """Checked code and a proved plan to where it can start.
+class Analysed:
+    """What came of showing a trained skill to the analyst.
 
     Attributes:
-        skill: checked.
-        plan: proved.
-        reply: the model's whole reply.
-        llm: role -> model.
-        asked_at: ``time.monotonic()`` when it was asked for.
+        id: of the conversation that proposed the skill.
+        refined: with what was believed of the answer.
+        error: what went wrong in this program, to be raised.
     """
 
-    skill: CheckedSkill
-    plan: Plan
-    reply: str
-    llm: Mapping[str, Any]
-    asked_at: float
+    id: int
+    refined: Refined
+    error: BaseException | None = None
 
 
 @dataclass(frozen=True)
-class GivenUp:
-    """A proposal that no repair saved.
+class _Analysis:
+    """An analyst at work; has what :class:`Conversation` has for the desk."""
 
-    Attributes:
-        name: of the skill, or ``unnamed`` when no reply could be read.
-        refusal: the last.
-        reply: the last.
-        llm: who wrote it and what it cost, as in the graph.
-        operator: its claim, when it could be read.
-        wall_s: seconds since it was asked for.
+    id: int
+    with_model: bool = True
+
+
+class ProposalDesk:
+    """Asks for proposals and keeps those that wait. All methods belong to one thread.
+
+    The analyst, where there is one, is asked in the same way.
+
+    A conversation is *asked* while it runs, *waiting* while its plan needs a skill that others are at, and
+    over once :meth:`take` has returned what came of it. A feasible skill stays claimed until :meth:`settled`.
+
+    Args:
+        around: what the conversations share.
+        seed: of the run.
     """
 
-    name: str
-    refusal: ProposalRefused
-    reply: str
-    llm: Mapping[str, Any]
-    operator: Operator | None
-    wall_s: float
+    def __init__(self, around: Surroundings, seed: int) -> None:
+        self._around = around
+        self._seed = seed
+        self._ids = itertools.count()
+        self._asked: dict[int, tuple[Conversation, int]] = {}
+        self._waiting: dict[int, tuple[Conversation, int, Waiting]] = {}
+        self._analysing: set[int] = set()
+        self._changes = 0
+        self._threads: list[tuple[threading.Thread, Conversation | _Analysis]] = []
+        self._news: queue.SimpleQueue[tuple[Conversation, object] | Analysed | None] = queue.SimpleQueue()
 
+    @property
+    def asked(self) -> int:
+        """Proposals that are being asked for or checked."""
+        return len(self._asked)
 
-class Proposals:
-    """Asks for proposals and takes each through every check, with at most ``max_repairs`` repairs."""
+    @property
+    def analysing(self) -> int:
+        """Trained skills that the analyst is at."""
+        return len(self._analysing)
 
-    def __init__(
-        self,
-        source: ProposalSource,
-        tracer: Tracer,
-        bench: Workbench,
-        library: SkillLibrary,
-        emit: Listener,
-        max_repairs: int,
-    ) -> None:
-        self._source = source
-        self._tracer = tracer
-        self._bench = bench
-        self._library = library
-        self._emit = emit
-        self._max_repairs = max_repairs
+    @property
+    def waiting(self) -> int:
+        """Proposals that wait for skills in training."""
+        return len(self._waiting)
 
-    def next(
-        self, graph: SkillGraph, in_training: Mapping[str, Operator], bank: ProbeBank
-    ) -> FeasibleSkill | GivenUp:
-        """The next proposal, checked and planned for, or what became of it."""
-        asked_at = time.monotonic()
-        context = context_of(graph, tuple(in_training), self._bench.world, self._bench.seed)
-        self._emit(StageStarted("propose", "", f"node {context.index}"))
-        name, text = UNNAMED, ""
-        operator: Operator | None = None
-        answers: list[ProposedReply] = []
+    @property
+    def may_ask(self) -> bool:
+        """Whether it is known what everybody is at, so that the next can be told."""
+        return all(conversation.chose for conversation, _ in self._asked.values())
 
-        def give_up(refusal: ProposalRefused) -> GivenUp:
-            return GivenUp(name, refusal, text, _llm(answers), operator, time.monotonic() - asked_at)
+    def ask(self, bank: ProbeBank) -> None:
+        """Asks for another proposal; :meth:`take` returns what comes of it.
 
+        Args:
+            bank: what it is probed with.
+        """
+        around = self._around
+        context = context_of(around.graph(), around.claims.names, around.world, self._seed)
+        self._run(Conversation(next(self._ids), around, context, bank, lambda: self._news.put(None)))
+
+    @property
+    def has_analyst(self) -> bool:
+        """Whether there is a model to show trajectories to."""
+        return self._around.source.reads_trajectories
+
+    def analyse(self, id: int, skill: str, refined: Refined) -> None:
+        """Shows the analyst a trained skill; :meth:`take` returns what comes of it."""
+        around = self._around
+        context = context_of(around.graph(), around.claims.names, around.world, self._seed)
+        self._analysing.add(id)
+
+        def work() -> None:
+            try:
+                ask = partial(around.source.analyse, context, skill)
+                result = Analysed(id, heard(refined, ask, around.world))
+            except BaseException as error:  # raised again where the result is taken
+                result = Analysed(id, refined, error)
+            self._news.put(result)
+
+        self._begin(work, _Analysis(id))
+
+    def correct(self, id: int, name: str, operator: Operator) -> Plan:
+        """Claims a skill anew with its corrected operator, and plans anew.
+
+        Raises:
+            ProposalRefused: stage ``novelty`` or ``plan``; corrected, it is nothing new, or out of reach.
+        """
+        around = self._around
+        around.claims.claim(
+            id, name, operator,
+            lambda others: check_new(name, operator, around.graph(), others, around.world),
+        )  # fmt: skip
+        self._changes += 1
+        return plan_for(name, operator, around.graph().operators, around.world)
+
+    def settled(self, id: int) -> None:
+        """A skill has joined the graph, or never will: its claim ends, and who waits may plan anew."""
+        self._around.claims.release(id)
+        self._changes += 1
+
+    def resume(self) -> bool:
+        """Lets those plan anew that have waited since before something became known or settled.
+
+        Returns:
+            Whether there were any.
+        """
+        since = [id for id, (_, changes, _) in self._waiting.items() if changes != self._changes]
+        for id in since:
+            self._run(self._waiting.pop(id)[0])
+        return bool(since)
+
+    def take(self, wait: bool = False) -> list[Proposed | Analysed]:
+        """What has come of conversations and of analyses since.
+
+        Args:
+            wait: whether to wait for the next news, of which nothing may have come yet.
+        """
+        results: list[Proposed | Analysed] = []
+        while wait or not self._news.empty():
+            wait = False
+            news = self._news.get()
+            if news is None:
+                continue
+            if isinstance(news, Analysed):
+                self._analysing.discard(news.id)
+                if news.error is not None:
+                    raise news.error
+                results.append(news)
+                continue
+            conversation, result = news
+            _, changes = self._asked.pop(conversation.id)
+            if isinstance(result, Waiting):
+                self._waiting[conversation.id] = (conversation, changes, result)
+                # What it does is known from now on: others may have waited for that.
+                self._changes += not result.again
+                continue
+            if isinstance(result, FeasibleSkill):
+                self._changes += 1
+            else:
+                self.settled(conversation.id)
+            if isinstance(result, FeasibleSkill | GivenUp | ProviderError):
+                results.append(result)
+            elif isinstance(result, BaseException):
+                raise result
+        return results
+
+    def give_up_waiting(self) -> GivenUp:
+        """Ends the oldest of those that wait, when there is nothing left to wait for."""
+        id, (conversation, _, waiting) = next(iter(self._waiting.items()))
+        del self._waiting[id]
+        self.settled(id)
+        return conversation.give_up(waiting)
+
+    def close(self) -> None:
+        """Abandons every conversation. Checks are waited for, models are not. Harmless when called twice."""
+        self._around.closed.set()
+        for thread, conversation in self._threads:
+            if not conversation.with_model:
+                thread.join(CLOSE_S)
+
+    def _run(self, conversation: Conversation) -> None:
+        self._asked[conversation.id] = (conversation, self._changes)
+        self._begin(partial(self._converse, conversation), conversation)
+
+    def _begin(self, work: Callable[[], None], whose: Conversation | _Analysis) -> None:
+        if self._around.source.answers_at_once:
+            work()
+            return
+        # Daemons: an interrupted program never waits for a model.
+        thread = threading.Thread(target=work, name=f"flowrl-proposal-{whose.id}", daemon=True)
+        self._threads = [(t, c) for t, c in self._threads if t.is_alive()]
+        self._threads.append((thread, whose))
+        thread.start()
+
+    def _converse(self, conversation: Conversation) -> None:
         try:
-            answers.append(self._source.propose(context))
-            for attempt in range(1, self._max_repairs + 2):
-                text = answers[-1].text
-                name, operator = _name_in(text) or name, None
-                try:
-                    proposal = parse_reply(text, self._bench.world.vocabulary)
-                    name, operator = proposal.name, proposal.operator
-                    self._emit(StageStarted("check", name))
-                    skill = check_proposal(proposal, self._bench.world, self._tracer, bank)
-                    self._emit(StageStarted("plan", name))
-                    check_new(name, operator, graph, in_training, self._bench.world)
-                    plan = plan_for(name, operator, self._library.operators, self._bench.world)
-                    return FeasibleSkill(skill, plan, text, _llm(answers), asked_at)
-                except ProposalRefused as refusal:
-                    self._emit(SkillRefused(name, refusal.stage, refusal.reason))
-                    if attempt > self._max_repairs:
-                        return give_up(refusal)
-                    answers.append(self._source.repair(context, text, refusal, attempt))
-        except ProposalUnusable as unusable:
-            answers.append(unusable.reply)
-            name, text = unusable.skill or name, text or unusable.reply.text
-            self._emit(SkillRefused(name, unusable.stage, unusable.reason))
-            return give_up(unusable)
-        raise AssertionError("unreachable: the last attempt returns")
-
-
-def _name_in(text: str) -> str:
-    """The skill's name in a reply that may be wrong in every other way; empty when there is none."""
-    try:
-        name = find_json(text).get("name")
-    except ValueError:
-        return ""
-    return name if isinstance(name, str) and name.isidentifier() and len(name) <= MAX_NAME_CHARS else ""
-
-
-def _llm(replies: Sequence[ProposedReply]) -> dict[str, Any]:
-    """Who wrote it and what it cost: role -> model, part -> model under ``wrote``, and the calls' total."""
-    roles = {role: model for reply in replies for role, model in reply.roles.items()}
-    calls = [call for reply in replies for call in reply.calls]
-    totals = [total.to_json() for total in summarize(calls).values()]
-    wrote = {call.node: call.model for call in calls}
-    return {**roles, "wrote": wrote, "total": totals[0]} if totals else roles
-
-
-def check_new(
-    name: str, operator: Operator, graph: SkillGraph, in_training: Mapping[str, Operator], world: World
-) -> None:
-    """Refuses what the graph already has, or is about to have.
-
-    Raises:
-        ProposalRefused: stage ``plan``.
-    """
-    if name in graph.names or name in in_training:
-        raise ProposalRefused(
-            "plan", f"there already is a skill named {name!r}.", "Propose another skill, or another name."
-        )
-    known = [*graph.operators.values(), *in_training.values()]
-    reached = best_gains(known)
-    for fact, gain in operator.gains.items():
-        kind = world.vocabulary[fact].kind
-        if fact not in reached or (kind is FactKind.TIER and _amount(gain) > reached[fact]):
+            result: object = conversation.run()
+        except Abandoned:
             return
-        if kind is FactKind.PLACE and not any(other.gains.get(fact) == gain for other in known):
-            return
-    others = "accepted skills or those in training" if in_training else "accepted skills"
-    raise ProposalRefused(
-        "plan",
-        f"{name!r} gains only what {others} already gain ({', '.join(sorted(operator.gains))}).",
-        "Propose a skill that gains a fact that none of them gains yet.",
-    )
-
-
-def best_gains(operators: Iterable[Operator]) -> dict[str, int]:
-    """Fact -> the most that one run (n = 1) of one of the skills gains of it."""
-    best: dict[str, int] = {}
-    for operator in operators:
-        for fact, gain in operator.gains.items():
-            best[fact] = max(best.get(fact, 0), _amount(gain))
-    return best
-
-
-def _amount(gain: Count) -> int:
-    """What one run (n = 1) gains; of a place, its number."""
-    return gain.at(1) if isinstance(gain, Linear) else gain[0]
-
-
-def context_of(graph: SkillGraph, in_training: Sequence[str], world: World, seed: int) -> ProposalContext:
-    """What a model is told before it proposes."""
-    return ProposalContext(
-        env_name=world.name,
-        world=world.description,
-        field_table=world.snapshot_spec.table(),
-        fact_table=fact_table(world),
-        enum_table=enum_table(world),
-        accepted=tuple(
-            AcceptedSkill(
-                node.name,
-                node.description,
-                node.operator.to_json(),
-                node.evidence.success,
-                node.evidence.success_low,
-            )
-            for node in graph.nodes
-        ),
-        frontier=frontier(graph, world),
-        failures=tuple(
-            Failure(failure.name, failure.stage, failure.reason)
-            for failure in graph.failures
-            if failure.name != UNNAMED
-        ),
-        in_training=tuple(in_training),
-        index=len(graph.nodes) + len(in_training),
-        seed=seed,
-    )
-
-
-def frontier(graph: SkillGraph, world: World) -> dict[str, int | float | str]:
-    """Fact -> how far it is reachable: what holds at the start, and what the accepted skills gain."""
-    reachable: dict[str, int | float | str] = {
-        fact.name: 0 for fact in world.vocabulary.of_kind(FactKind.PLACE)
-    }
-    reachable |= dict(world.initial_facts)
-    for fact, amount in best_gains(graph.operators.values()).items():
-        kind = world.vocabulary[fact].kind
-        reachable[fact] = f"+{amount} each time" if kind is FactKind.COUNT else amount
-    return reachable
-
-
-def enum_table(world: World) -> str:
-    """The enums in scope for skill code, one line each."""
-    return "\n".join(
-        f"- `{name}`: " + ", ".join(f"{member}={value}" for member, value in members.items())
-        for name, members in world.enums.items()
-    )
-
-
-def fact_table(world: World) -> str:
-    """The facts that operators may use, as a Markdown table."""
-    rows = [
-        f"| `{fact.name}` | {fact.kind} | {fact.capacity or ''} | {fact.meaning} |"
-        for fact in world.vocabulary.values()
-    ]
-    return "\n".join(["| fact | kind | at most | meaning |", "|---|---|---|---|", *rows])
+        except BaseException as error:  # raised again where the result is taken
+            result = error
+        self._news.put((conversation, result))

@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
+import jax
+
 from flowrl.codegen.check import restore
 from flowrl.codegen.parse import parse_reply
 from flowrl.codegen.tracer import Tracer
-from flowrl.config import RunConfig
+from flowrl.config import PPOConfig, RunConfig
 from flowrl.errors import FlowrlError, GraphError, ProposalRefused
 from flowrl.llm.config import LlmConfig
 from flowrl.llm.proposer import open_proposer
+from flowrl.pipeline.available_memory import available_memory
 from flowrl.pipeline.compilation_cache import use_compilation_cache
+from flowrl.pipeline.conversation import Surroundings
 from flowrl.pipeline.events import Event, Listener, RunFinished, RunNote, RunStarted, TrainingProgress
+from flowrl.pipeline.executor import TrainingExecutor
 from flowrl.pipeline.library import LearnedSkill, SkillLibrary
 from flowrl.pipeline.loop import BottomUp
-from flowrl.pipeline.probing import ProbeBankBuilder
+from flowrl.pipeline.memory import require_memory
+from flowrl.pipeline.parallel_config import ONE_AT_A_TIME, ParallelConfig
+from flowrl.pipeline.probing import RANDOM_ENVS, ProbeBankBuilder
+from flowrl.pipeline.propose import ProposalDesk
+from flowrl.pipeline.ray_cluster import RayCluster, connected
 from flowrl.pipeline.sizes import resolve_sizes
+from flowrl.pipeline.slot_executor import SlotExecutor
 from flowrl.pipeline.tasks import make_task
-from flowrl.pipeline.workbench import Workbench, build_workbench, tree_to_states
+from flowrl.pipeline.workbench import Workbench, build_workbench
+from flowrl.rl.trainer import TrainerShape
 from flowrl.store.graph_store import GraphStore
 from flowrl.store.reader import GraphReader
 from flowrl.worlds.registry import make_world
 
 
 def run_bottomup(
-    config: RunConfig, llm: LlmConfig, listeners: Sequence[Listener], max_parallel_skills: int = 1
+    config: RunConfig,
+    llm: LlmConfig,
+    listeners: Sequence[Listener],
+    parallel: ParallelConfig = ONE_AT_A_TIME,
 ) -> int:
     """Learns skills until the graph has ``config.max_nodes`` nodes.
 
@@ -37,7 +52,7 @@ def run_bottomup(
         config: resolved and validated flags.
         llm: which models propose.
         listeners: who is told what happens.
-        max_parallel_skills: K, skills in training at a time.
+        parallel: how many skills train at a time, and who trains them.
 
     Returns:
         The exit code 0; everything else is an exception that carries its own.
@@ -49,21 +64,31 @@ def run_bottomup(
     started = time.monotonic()
     with ExitStack() as stack:
         source = stack.enter_context(open_proposer(llm, config.env_name, config.graph_path))
+        cluster = stack.enter_context(connected(parallel)) if parallel.executor == "ray" else None
+        if cluster is not None:
+            # This machine's GPUs are the workers'. What the driver plays to probe with, a CPU can play.
+            jax.config.update("jax_platforms", "cpu")
         use_compilation_cache()
         world = make_world(config.env_name)
-        ppo, shape = resolve_sizes(config.ppo, max_parallel_skills, config.start_states)
+        if cluster is None:
+            require_memory(world, config, parallel.slots, available_memory())
+        ppo, shape = _sizes(config, parallel, cluster)
         config = dataclasses.replace(config, ppo=ppo)
         store = stack.enter_context(
             GraphStore.open(config.graph_path, config.env_name, current_i=config.current_i)
         )
 
+        one_at_a_time = threading.RLock()
+
         def emit(event: Event) -> None:
-            try:
-                if not isinstance(event, TrainingProgress):
-                    store.journal.append(type(event).__name__, dataclasses.asdict(event))
-            finally:
-                for listener in listeners:
-                    listener(event)
+            # Conversations with models report from threads of their own; no listener has to know.
+            with one_at_a_time:
+                try:
+                    if not isinstance(event, TrainingProgress):
+                        store.journal.append(type(event).__name__, dataclasses.asdict(event))
+                finally:
+                    for listener in listeners:
+                        listener(event)
 
         emit(
             RunStarted(
@@ -74,18 +99,26 @@ def run_bottomup(
         for note in store.notes:
             emit(RunNote(note))
 
+        executor = _executor(cluster, bench, parallel, config, emit)
+        stack.callback(executor.close)
+
         def finish(reason: str = "") -> None:
             wall_s = time.monotonic() - started
-            emit(RunFinished(len(store.graph.nodes), bench.programs.env_steps, wall_s, reason))
+            env_steps = bench.programs.env_steps + executor.env_steps_elsewhere
+            emit(RunFinished(len(store.graph.nodes), env_steps, wall_s, reason))
 
         try:
             if len(store.graph.nodes) < config.max_nodes:
                 probing = ProbeBankBuilder(bench)
                 probing.add_random_play()
                 library = load_library(store, bench, probing)
-                tracer = stack.enter_context(Tracer())
-                loop = BottomUp(config, bench, store, library, probing, source, tracer, emit, llm.max_repairs)
-                loop.run()
+                around = Surroundings(
+                    source, stack.enter_context(Tracer()), world, lambda: store.graph, emit, llm.max_repairs
+                )
+                desk = ProposalDesk(around, config.seed)
+                stack.callback(desk.close)
+                executor.start()
+                BottomUp(config, world, store, library, probing, desk, executor, emit).run()
         except BaseException as error:
             # Where the disk is full, the journal fails too: the first error is the one to be seen.
             with suppress(GraphError):
@@ -93,6 +126,27 @@ def run_bottomup(
             raise
         finish()
     return 0
+
+
+def _sizes(
+    config: RunConfig, parallel: ParallelConfig, cluster: RayCluster | None
+) -> tuple[PPOConfig, TrainerShape]:
+    """PPO's settings with every size filled in, and the shape of what this process computes with."""
+    if cluster is None:
+        return resolve_sizes(config.ppo, parallel.slots, config.start_states)
+    on_cpu = cluster.worker_gpus == 0
+    ppo, shape = resolve_sizes(config.ppo, parallel.slots, config.start_states, on_cpu)
+    return ppo, dataclasses.replace(shape, num_slots=1, num_envs=min(shape.num_envs, RANDOM_ENVS))
+
+
+def _executor(
+    cluster: RayCluster | None, bench: Workbench, parallel: ParallelConfig, config: RunConfig, emit: Listener
+) -> TrainingExecutor:
+    if cluster is None:
+        return SlotExecutor(bench, config, emit)
+    from flowrl.pipeline.ray_executor import RayExecutor  # Ray is an extra
+
+    return RayExecutor(cluster, parallel, config, emit)
 
 
 def load_library(
@@ -119,18 +173,17 @@ def load_library(
         checked = restore(proposal, loaded.artifact, world.snapshot_spec, str(folder.artifact))
         task = make_task(node.name, node.operator, checked.program, world, node.max_steps, node.max_repeat)
         params = bench.restored_params(_mapping(loaded.params), node)
-        learned = LearnedSkill(node.name, node.operator, task, params)
+        learned = LearnedSkill(node.name, node.operator, task, params, loaded.artifact)
         library.add(learned)
         starts = store.load_start_states(node.index)
         if probing is not None and starts is not None:
             try:
-                placed = tree_to_states(_mapping(starts), bench.probing_worlds(1))
+                probing.add_skill_play(learned, starts)
             except ValueError as error:
                 raise GraphError(
                     f"{folder.start_states}: {error}. Another version of flowrl or craftax made them: use "
                     f"that version, or give --current_i {node.index} to go on from before this skill."
                 ) from None
-            probing.add_skill_play(learned, placed)
     return library
 
 

@@ -15,12 +15,18 @@ CPU_ENVS, CPU_STEPS, CPU_WIDTH = 128, 32, 128
 GPU_ENVS, GPU_STEPS, GPU_WIDTH = 1024, 64, 512
 
 
-def resolve_sizes(ppo: PPOConfig, num_slots: int, bank_size: int) -> tuple[PPOConfig, TrainerShape]:
+def resolve_sizes(
+    ppo: PPOConfig, num_slots: int, bank_size: int, on_cpu: bool | None = None
+) -> tuple[PPOConfig, TrainerShape]:
     """``ppo`` with every size filled in, and the shape of the trainer.
 
     On a CPU the slots share the envs that keep its cores busy; on a GPU each has its own.
+
+    Args:
+        on_cpu: whether what trains is a CPU. Left out: this process trains, on its own device.
     """
-    on_cpu = jax.default_backend() == "cpu"
+    if on_cpu is None:
+        on_cpu = jax.default_backend() == "cpu"
     envs = max(CPU_ENVS // num_slots, 32) if on_cpu else GPU_ENVS
     filled = dataclasses.replace(
         ppo,

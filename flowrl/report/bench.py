@@ -11,9 +11,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-START_STATES = 128
-"""Start states of the benchmarks' skill: enough to fill a batch."""
-
 WARM_UPDATES, TIMED_UPDATES = 2, 5
 
 
@@ -40,12 +37,13 @@ def startup_of(env_name: str) -> dict[str, float]:
     """The measurement of one world, in this process: ``first_s``, ``second_s``, ``ratio``."""
     from flowrl.config import PPOConfig
     from flowrl.pipeline.sizes import resolve_sizes
+    from flowrl.report.bench_skills import START_STATES, open_bench
 
-    bench, checked = _bench_and_skills(env_name, *resolve_sizes(PPOConfig(), 1, START_STATES))
+    bench, tasks = open_bench(env_name, *resolve_sizes(PPOConfig(), 1, START_STATES), 2)
     seconds = []
-    for stream, skill in enumerate(checked[:2]):
+    for stream, task in enumerate(tasks):
         began = time.perf_counter()
-        bench.trainer.assign(0, _task(skill, bench), bench.training_worlds(stream, START_STATES))
+        bench.trainer.assign(0, task, bench.training_worlds(stream, START_STATES))
         bench.trainer.update()
         seconds.append(time.perf_counter() - began)
     return {"first_s": seconds[0], "second_s": seconds[1], "ratio": seconds[1] / seconds[0]}
@@ -62,13 +60,14 @@ def bench_throughput(env_name: str, num_envs: int, num_steps: int, layer_size: i
 
     from flowrl.config import PPOConfig
     from flowrl.pipeline.sizes import ppo_settings, resolve_sizes
+    from flowrl.report.bench_skills import START_STATES, open_bench
     from flowrl.rl.trainer import SlotTrainer
 
     ppo, shape = resolve_sizes(
         PPOConfig(num_envs=num_envs, num_steps=num_steps, layer_size=layer_size), 1, START_STATES
     )
-    bench, checked = _bench_and_skills(env_name, ppo, shape)
-    task, starts = _task(checked[0], bench), bench.training_worlds(0, START_STATES)
+    bench, [task] = open_bench(env_name, ppo, shape, 1)
+    starts = bench.training_worlds(0, START_STATES)
     trainer = bench.trainer
     trainer.assign(0, task, starts)
     for _ in range(WARM_UPDATES):
@@ -104,40 +103,6 @@ def bench_throughput(env_name: str, num_envs: int, num_steps: int, layer_size: i
         "steps_per_s": rate,
         "share": {stage: seconds / total for stage, seconds in spent.items()},
     }
-
-
-def _bench_and_skills(env_name: str, ppo: Any, shape: Any) -> tuple[Any, list[Any]]:
-    """A workbench of that shape, and two checked skills of the world's playbook that need no plan."""
-    from flowrl.codegen.check import check_reply
-    from flowrl.codegen.tracer import Tracer
-    from flowrl.codegen.transitions import ProbeBank, Transitions
-    from flowrl.llm.providers.playbook import load_playbook
-    from flowrl.llm.reply_text import whole_reply
-    from flowrl.pipeline.workbench import build_workbench
-    from flowrl.worlds.registry import make_world
-
-    world = make_world(env_name)
-    import numpy as np
-
-    # The artifacts are what is timed from; a bank of made-up steps keeps real play, and so the env's
-    # compilation, out of what comes before.
-    noise = np.random.default_rng(0).integers(0, 2, (64, len(world.snapshot_spec))).astype(np.float32)
-    steps = Transitions(noise[:-1], noise[:-1], noise[1:], np.ones(63, np.int32))
-    bank = ProbeBank(steps, np.zeros((1, len(world.snapshot_spec)), np.float32))
-    skills = [skill for skill in load_playbook(env_name) if not skill.needs]
-    with Tracer() as tracer:
-        checked = [
-            check_reply(whole_reply(skill.operator, skill.source), world, tracer, bank)
-            for skill in skills[:2]
-        ]
-    return build_workbench(world, ppo, shape, seed=0), checked
-
-
-def _task(skill: Any, bench: Any) -> Any:
-    from flowrl.pipeline.tasks import make_task
-
-    proposal = skill.proposal
-    return make_task(proposal.name, proposal.operator, skill.program, bench.world, 300, 1)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from rich.text import Text
 
 from flowrl.pipeline.events import Event, Listener
 from flowrl.report.plain import PlainLines
-from flowrl.report.progress import RunState, Underway, duration, share, sparkline, training_line
+from flowrl.report.progress import RunState, Underway, corrections, duration, share, sparkline, training_line
 
 _REFRESHES_PER_S = 4
-_LINES_AROUND_NODES = 12
+_LINES_AROUND_NODES = 13
 
 
 @contextlib.contextmanager
@@ -72,6 +72,10 @@ class LiveView:
         with self._lock:
             parts: list[RenderableType] = [self._heading(), self._nodes()]
             parts += [_underway(skill, self._console.width) for skill in self._state.underway.values()]
+            if self._state.corrected:
+                refined, count = self._state.corrected[-1], len(self._state.corrected)
+                line = f"{count} corrected; last: {refined.skill} {corrections(refined)}"
+                parts.append(Text(line, style="cyan", no_wrap=True, overflow="ellipsis"))
             if self._state.refused:
                 last = self._state.refused[-1]
                 count = len(self._state.refused)

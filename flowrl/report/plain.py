@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from flowrl.pipeline.events import (
     Event,
+    OperatorRefined,
     RunFinished,
     RunNote,
     RunStarted,
@@ -16,7 +17,7 @@ from flowrl.pipeline.events import (
     StageStarted,
     TrainingProgress,
 )
-from flowrl.report.progress import duration, share, training_line
+from flowrl.report.progress import corrections, duration, share, training_line
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -57,6 +58,8 @@ class PlainLines:
                 return " ".join(part for part in (event.stage, event.skill, event.detail) if part)
             case TrainingProgress():
                 return self._training(event)
+            case OperatorRefined() if event.changes:
+                return f"corrected {event.skill}: {corrections(event)}"
             case SkillAccepted():
                 summary = event.summary
                 steps = summary.get("env_steps")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from flowrl.pipeline.events import (
     Event,
+    OperatorRefined,
     RunFinished,
     RunStarted,
     SkillAccepted,
@@ -49,6 +51,7 @@ class RunState:
     started: RunStarted | None = None
     nodes: list[NodeLine] = field(default_factory=list)
     underway: dict[str, Underway] = field(default_factory=dict)
+    corrected: list[OperatorRefined] = field(default_factory=list)
     refused: list[SkillRefused] = field(default_factory=list)
     finished: RunFinished | None = None
 
@@ -65,6 +68,8 @@ class RunState:
                 skill.stage, skill.latest = "train", event  # also when it trains on after a validation
                 if event.success is not None:
                     skill.curve.append(event.success)
+            case OperatorRefined() if event.changes:
+                self.corrected.append(event)
             case SkillAccepted():
                 self.underway.pop(event.skill, None)
                 self.nodes.append(_node_line(event))
@@ -95,6 +100,18 @@ def _node_line(event: SkillAccepted) -> NodeLine:
         env_steps=summary.get("env_steps"),
         wall_s=summary.get("wall_s"),
     )
+
+
+def corrections(event: OperatorRefined) -> str:
+    """What was corrected of an operator, on one line: ``consumes inventory:wood 3 -> 1``."""
+    return "; ".join(
+        f"{change['part']} {change['fact']} {_entry(change['before'])} -> {_entry(change['after'])}"
+        for change in event.changes
+    )
+
+
+def _entry(count: Any) -> str:
+    return "none" if count is None else str(count)
 
 
 def time_left_s(progress: TrainingProgress) -> float | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -10,24 +12,42 @@ from rich.table import Table
 from rich.text import Text
 
 from flowrl.llm.ledger import Total, summarize
+from flowrl.report.progress import share
+from flowrl.report.running import SILENT_AFTER_S, Running
 from flowrl.report.spending import Spending, call_words, cost_words, token_words
 from flowrl.skills.graph import Failure, SkillGraph, SkillNode
 
 
-def status_json(graph: SkillGraph, spending: Spending) -> dict[str, Any]:
-    """What ``flowrl status --json`` prints."""
-    return {**graph.summary(), "llm": spending.to_json()}
+def status_json(graph: SkillGraph, spending: Spending, running: Running | None = None) -> dict[str, Any]:
+    """What ``flowrl status --json`` prints. ``running`` is null when no run is at work."""
+    return {
+        **graph.summary(),
+        "llm": spending.to_json(),
+        "running": None if running is None else asdict(running),
+    }
 
 
-def render_status(graph: SkillGraph, spending: Spending, console: Console) -> None:
-    """Prints every node, every failure and what models cost. Any committed graph will do, also a live run's.
+def render_status(
+    graph: SkillGraph,
+    spending: Spending,
+    console: Console,
+    running: Running | None = None,
+    now: float | None = None,
+) -> None:
+    """Prints every node, every failure, what models cost, and what a live run is at.
 
     Args:
         graph: as it was read.
         spending: what was recorded of its calls.
         console: where to.
+        running: what the run at work there last said.
+        now: seconds since the epoch; left out: this moment.
     """
     console.print(_heading(graph))
+    if running is not None:
+        silent_s = (time.time() if now is None else now) - running.updated
+        for part in _at_work(running, silent_s):
+            console.print(part)
     if graph.nodes:
         console.print(_nodes(graph.nodes))
     if graph.failures:
@@ -42,6 +62,33 @@ def _heading(graph: SkillGraph) -> Text:
         (_printable(graph.env_name), "bold"),
         f": {counts}, {_count(graph.env_steps)} env steps, {_duration(graph.wall_s)}",
     )
+
+
+def _at_work(running: Running, silent_s: float) -> list[Text | Table]:
+    """All skills that a run is at, and how long ago it said so."""
+    whose = _printable(f"{running.llm_name} on {running.host}, pid {running.pid}")
+    if silent_s > SILENT_AFTER_S:
+        ended = f"No news for {_duration(silent_s)} from the run ({whose}): it may have ended without a word."
+        return [Text(ended, style="yellow")]
+    title = f"At work ({whose}, {_duration(max(silent_s, 0))} ago)"
+    if not running.skills:
+        return [Text(title)]
+    table = Table(title=title, title_justify="left")
+    table.add_column("skill", overflow="fold")
+    table.add_column("stage", overflow="fold")
+    for column in ("success", "steps", "of", "steps/s"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for skill in running.skills:
+        stage = skill.stage if skill.stage == "train" else f"{skill.stage} {skill.detail}".strip()
+        table.add_row(
+            Text(_printable(skill.skill or "(a proposal)")),
+            Text(_printable(stage)),
+            share(skill.success, skill.success_low),
+            "-" if skill.env_steps is None else _count(skill.env_steps),
+            "-" if skill.budget is None else _count(skill.budget),
+            "-" if not skill.steps_per_s else _count(round(skill.steps_per_s)),
+        )
+    return [table]
 
 
 def _nodes(nodes: tuple[SkillNode, ...]) -> Table:

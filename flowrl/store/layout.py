@@ -80,6 +80,11 @@ class GraphLayout:
         return self.root / "journal.jsonl"
 
     @property
+    def running(self) -> Path:
+        """What a run is at right now; there only while one is at work."""
+        return self.root / "running.json"
+
+    @property
     def nodes(self) -> Path:
         """One folder an accepted skill."""
         return self.root / "nodes"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flowrl.errors import ProposalRefused
 from flowrl.llm.errors import NothingToPropose
-from flowrl.llm.proposer import ProposalContext, ProposedReply
+from flowrl.llm.proposer import Chosen, ProposalContext, ProposedReply
 
 
 def reply(name: str, done: str, reward: str, **keys: Any) -> str:
@@ -144,7 +145,10 @@ class ScriptedSource:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def propose(self, context: ProposalContext) -> ProposedReply:
+    answers_at_once = True
+    reads_trajectories = False
+
+    def propose(self, context: ProposalContext, chosen: Chosen = lambda _: None) -> ProposedReply:  # noqa: ARG002
         """The first entry that is neither served, taken nor out of reach."""
         number = len(self.contexts)
         self.contexts.append(context)
@@ -172,6 +176,51 @@ class ScriptedSource:
         assert context is self.contexts[-1]
         self.refusals.append((reply_text, refusal, attempt))
         return _proposed(self._current[min(attempt, len(self._current) - 1)], "repairer")
+
+
+class ThinkingSource:
+    """A model that takes its time: it says at once what it chose, and is asked by several at a time.
+
+    Args:
+        script: replies, in the order in which they are asked for. Repairs change nothing.
+        think: is called with the number of the proposal, counted from 0, before its reply is given.
+    """
+
+    answers_at_once = False
+    reads_trajectories = False
+
+    def __init__(self, script: Sequence[str], think: Callable[[int], object] = lambda _: None) -> None:
+        self._script = script
+        self._think = think
+        self._lock = threading.Lock()
+        self.contexts: list[ProposalContext] = []
+        self.refusals: list[tuple[str, ProposalRefused, int]] = []
+
+    def __enter__(self) -> ThinkingSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def propose(self, context: ProposalContext, chosen: Chosen) -> ProposedReply:
+        """The next of the script."""
+        with self._lock:
+            number = len(self.contexts)
+            self.contexts.append(context)
+        if number >= len(self._script):
+            raise NothingToPropose("The script has nothing left.", waiting=bool(context.in_training))
+        text = self._script[number]
+        chosen(name_of(text))
+        self._think(number)
+        return _proposed(text, "proposer")
+
+    def repair(
+        self, context: ProposalContext, reply_text: str, refusal: ProposalRefused, attempt: int
+    ) -> ProposedReply:
+        """The same again."""
+        assert context in self.contexts
+        self.refusals.append((reply_text, refusal, attempt))
+        return _proposed(reply_text, "repairer")
 
 
 def _proposed(text: str, role: str) -> ProposedReply:

@@ -11,7 +11,7 @@ import pytest
 from replies import GOOD, TABLE, WOOD
 from toy_runs import TOY_CONFIG, RunToy, ToyRun
 
-from flowrl.pipeline import learner
+from flowrl.pipeline import running_estimates
 from flowrl.pipeline.events import (
     RunFinished,
     RunStarted,
@@ -161,7 +161,7 @@ def test_speed_is_averaged_and_the_first_update_which_compiles_is_not_timed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ends = iter([100.0, 101.0, 101.5, *(102.0 + index for index in range(20))])
-    monkeypatch.setattr(learner.time, "monotonic", lambda: next(ends))
-    clock = learner.UpdateClock()
+    monkeypatch.setattr(running_estimates.time, "monotonic", lambda: next(ends))
+    clock = running_estimates.UpdateClock()
     assert [clock.lap() for _ in range(3)] == [0.0, 1.0, 2 / 1.5]
     assert [clock.lap() for _ in range(20)][-1] == 1.0

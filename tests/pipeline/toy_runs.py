@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from replies import ScriptedSource
+from replies import ScriptedSource, ThinkingSource
 from toy_world import TOY, ToyWorld
 
 from flowrl.codegen.tracer import Tracer
@@ -17,6 +17,7 @@ from flowrl.config import PPOConfig, RunConfig, ValidationConfig
 from flowrl.llm.config import LlmConfig
 from flowrl.pipeline import run as run_module
 from flowrl.pipeline.events import Event
+from flowrl.pipeline.parallel_config import ParallelConfig
 from flowrl.pipeline.sizes import ppo_settings
 from flowrl.pipeline.workbench import Workbench, build_workbench
 from flowrl.rl.trainer import SlotTrainer, TrainerShape
@@ -33,7 +34,7 @@ TOY_CONFIG = RunConfig(
     ppo=PPOConfig(
         total_timesteps=40_000, num_envs=32, num_steps=16, layer_size=32, num_minibatches=4, lr=3e-3
     ),
-    validation=ValidationConfig(success_state_rate=0.7, validation_episodes=64),
+    validation=ValidationConfig(success_state_rate=0.7, validation_episodes=64, refine=False),
 )
 
 
@@ -49,7 +50,7 @@ class ToyRun:
     """
 
     path: Path
-    source: ScriptedSource
+    source: ScriptedSource | ThinkingSource
     events: list[Event] = field(default_factory=list)
     raised: BaseException | None = None
 
@@ -81,6 +82,7 @@ def workbench_like_new(world: ToyWorld, ppo: PPOConfig, shape: TrainerShape, see
         _compiled[sizes] = build_workbench(world, ppo, shape, seed)
     known = _compiled[sizes]
     known.programs.env_steps = 0
+    known.episodes.maintenance = known.executor.maintenance = None
     trainer = SlotTrainer(known.programs, shape, ppo_settings(ppo), seed)
     for program in ("_init", "_act", "_update"):
         setattr(trainer, program, getattr(known.trainer, program))
@@ -88,7 +90,10 @@ def workbench_like_new(world: ToyWorld, ppo: PPOConfig, shape: TrainerShape, see
 
 
 def toy_runner(folder: Path, tracer: Tracer, toy_world: ToyWorld, monkeypatch: pytest.MonkeyPatch) -> RunToy:
-    """``run(script, slots=1, max_repairs=2, on=None, **config)``; ``on`` is told of every event."""
+    """``run(script, slots=1, max_repairs=2, on=None, **config)``; ``on`` is told of every event.
+
+    ``parallel`` chooses another executor than ``slots`` of this process.
+    """
     monkeypatch.setattr(run_module, "make_world", lambda _name: toy_world)
     monkeypatch.setattr(run_module, "build_workbench", workbench_like_new)
     monkeypatch.setattr(run_module, "Tracer", lambda: contextlib.nullcontext(tracer))
@@ -101,9 +106,10 @@ def toy_runner(folder: Path, tracer: Tracer, toy_world: ToyWorld, monkeypatch: p
         on: Callable[[Event], None] | None = None,
         ppo: dict[str, Any] | None = None,
         path: Path | None = None,
+        parallel: ParallelConfig | None = None,
         **config: Any,
     ) -> ToyRun:
-        source = script if isinstance(script, ScriptedSource) else ScriptedSource(script)
+        source = script if isinstance(script, ScriptedSource | ThinkingSource) else ScriptedSource(script)
         done = ToyRun(path or folder / "graph", source)
         monkeypatch.setattr(run_module, "open_proposer", lambda *_: source)
 
@@ -117,7 +123,7 @@ def toy_runner(folder: Path, tracer: Tracer, toy_world: ToyWorld, monkeypatch: p
         )
         llm = LlmConfig(llm_name=llm_name, max_repairs=max_repairs)
         try:
-            assert run_module.run_bottomup(flags, llm, [listen], slots) == 0
+            assert run_module.run_bottomup(flags, llm, [listen], parallel or ParallelConfig(slots)) == 0
         except BaseException as error:
             done.raised = error
         return done

@@ -64,6 +64,9 @@ class ToyWorld:
         ]
     )
     initial_facts: ClassVar[dict[str, int]] = {"inventory:glass": 1}
+    achievement_values: ClassVar[dict[str, float]] = {
+        f"achievement:{name}": 1.0 for name in ("gather", "build", "craft")
+    }
     snapshot_spec = SnapshotSpec(_FIELDS)
     enums: ClassVar[dict[str, dict[str, int]]] = {"Action": {"LEFT": LEFT, "RIGHT": RIGHT}}
     description = "A strip of five tiles with a tree at one end."
@@ -125,3 +128,9 @@ class ToyWorld:
     def ended(self, state: Any) -> tuple[jax.Array, jax.Array]:
         """Nobody dies here."""
         return jnp.array(False), state.timestep >= MAX_TIMESTEPS
+
+    def render(self, state: ToyState) -> jax.Array:
+        """One pixel a tile: the agent red, the tree green, the table blue."""
+        tiles = jnp.arange(LENGTH)
+        places = jnp.stack([state.position, state.tree, state.table])
+        return (255 * (tiles[:, None] == places)).astype(jnp.uint8)[None]

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from flowrl.pipeline.events import (
     Event,
+    OperatorRefined,
     RunFinished,
     RunStarted,
     SkillAccepted,
@@ -106,6 +107,19 @@ def test_a_long_graph_and_a_small_terminal_keep_to_the_screen() -> None:
     lines = drawn(view, console).splitlines()
     assert len(lines) <= 20
     assert any("before" in line for line in lines)
+
+
+def test_a_corrected_operator_is_told_and_one_that_was_right_is_not() -> None:
+    change = {"part": "consumes", "fact": "inventory:wood", "before": 3, "after": None}
+    right = OperatorRefined("collect_wood", {}, {}, (), (), 99, 29, 4096)
+    wrong = OperatorRefined("place_table", {}, {}, (change,), (), 99, 29, 4096)
+    assert plain_lines([right, wrong]) == ["corrected place_table: consumes inventory:wood 3 -> none"]
+    console = terminal()
+    view = LiveView(console, clock=lambda: 0.0)
+    view(right)
+    assert "corrected" not in drawn(view, console)
+    view(wrong)
+    assert "1 corrected; last: place_table consumes inventory:wood 3 -> none" in drawn(view, console)
 
 
 def test_several_skills_are_shown_side_by_side() -> None:

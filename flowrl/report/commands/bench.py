@@ -1,4 +1,4 @@
-"""``bench startup``, ``bench throughput``: what this machine can do; ``bench llm``: what a model knows."""
+"""``bench startup``, ``throughput``, ``parallel``: what a machine can do; ``llm``: what a model knows."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowrl.config import BOUNDS, ENV_NAMES, Bounds, RunConfig, validate_bounds, validate_env_name
+from flowrl.errors import UserError
 from flowrl.llm.config import LLM_BOUNDS, LlmConfig
 from flowrl.report.commands.flags import parse_flags
 
 _NOT_ALL_ANSWERED = 1
+_SLOTS = Bounds(1, 256)
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,44 @@ class ThroughputFlags:
 
     layer_size: int = 128
     """Units in each hidden layer."""
+
+    json: bool = False
+    """Print JSON, for scripts."""
+
+
+@dataclass(frozen=True)
+class ParallelFlags:
+    """Learns the same skills in K slots of one process, in K processes started together, and one after
+    another, for several K. Takes minutes; stop it with Ctrl-C.
+
+    A skill is one of the playbook's that start in fresh worlds, trained for a fixed number of env steps and
+    not validated. Seconds are those of whole processes: imports, checking the skills, compiling, training.
+    """
+
+    env_name: str = "Craftax-Classic-Symbolic-v1"
+    """World to train in."""
+
+    slots: tuple[int, ...] = (1, 2, 4, 8)
+    """Numbers of slots to measure; 1 is measured in any case."""
+
+    num_skills: int | None = None
+    """Skills to learn in all, at least twice as many as slots, so that each is refilled. Left out: twice."""
+
+    total_timesteps: int = 65_536
+    """Env steps of each skill, rounded up to whole updates. A fast GPU needs more to be measured: 4e6."""
+
+    num_envs: int | None = None
+    """Envs a slot. Left out: chosen from the device, as a run does; on a CPU the slots share 128."""
+
+    num_steps: int | None = None
+    """Env steps of each env between two updates. Left out: chosen from the device."""
+
+    layer_size: int | None = None
+    """Units in each hidden layer. Left out: chosen from the device."""
+
+    cold: bool = False
+    """Begin every measurement with an empty compilation cache. Left out: with one that an unmeasured run has
+    filled."""
 
     json: bool = False
     """Print JSON, for scripts."""
@@ -126,6 +166,39 @@ def throughput(args: Sequence[str], prog: str) -> int:
     print(f"{flags.env_name}, {shape}: {measured['steps_per_s']:,.0f} env steps/s")
     for part, fraction in measured["share"].items():
         print(f"  {part:<8} {fraction:6.1%}")
+    return 0
+
+
+def parallel(args: Sequence[str], prog: str) -> int:
+    """``flowrl bench parallel``."""
+    flags = parse_flags(ParallelFlags, args, prog)
+    validate_env_name(flags.env_name)
+    validate_bounds(flags, BOUNDS)
+    for slots in flags.slots:
+        complaint = _SLOTS.complaint("slots", slots, default=4)
+        if complaint:
+            raise UserError(complaint)
+    enough = 2 * max(flags.slots)
+    num_skills = enough if flags.num_skills is None else flags.num_skills
+    complaint = Bounds(enough, 10_000).complaint("num_skills", num_skills, default=None)
+    if complaint:
+        raise UserError(complaint)
+    from flowrl.report.bench_parallel import SlotsRequest, bench_parallel, render_parallel
+
+    everything = SlotsRequest(
+        flags.env_name,
+        1,
+        tuple(range(num_skills)),
+        flags.total_timesteps,
+        flags.num_envs,
+        flags.num_steps,
+        flags.layer_size,
+    )
+    result = bench_parallel(everything, flags.slots, flags.cold, _say)
+    if flags.json:
+        print(json.dumps(result, indent=2))
+    else:
+        render_parallel(result)
     return 0
 
 

@@ -6,15 +6,14 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from flowrl.config import Bounds, RunConfig, flags_of, validate, validate_bounds
-from flowrl.errors import UserError
+from flowrl.config import RunConfig, flags_of, validate, validate_bounds
 from flowrl.llm.config import LLM_BOUNDS, LlmConfig
 from flowrl.pipeline.events import Listener
+from flowrl.pipeline.parallel_config import ONE_AT_A_TIME, ParallelConfig, validate_parallel
 from flowrl.report.commands.flags import format_count, parse_flags
 from flowrl.report.live import terminal_view
+from flowrl.report.running import RunningFile
 from flowrl.report.tracking import WandbTracker
-
-_SLOTS = Bounds(1, 256)
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,11 @@ class BottomUpFlags:
 
 @dataclass(frozen=True)
 class BottomUpParallelFlags:
-    """Like bottomup, with several skills in training at a time, in one process and on one device."""
+    """Like bottomup, with several skills in training at a time: in one process on one device, or in workers
+    on the GPUs of many machines. docs/cluster.md says what suits what you have.
+    """
 
-    max_parallel_skills: int = 4
-    """Skills in training at a time."""
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
 
     run: RunConfig = field(default_factory=RunConfig)
 
@@ -44,23 +44,21 @@ class BottomUpParallelFlags:
 def bottomup(args: Sequence[str], prog: str) -> int:
     """``flowrl bottomup``."""
     flags = parse_flags(BottomUpFlags, args, prog)
-    return _learn(flags.run, flags.llm, max_parallel_skills=1)
+    return _learn(flags.run, flags.llm, ONE_AT_A_TIME)
 
 
 def bottomup_parallel(args: Sequence[str], prog: str) -> int:
     """``flowrl bottomup-parallel``."""
     flags = parse_flags(BottomUpParallelFlags, args, prog)
-    complaint = _SLOTS.complaint("max_parallel_skills", flags.max_parallel_skills, default=4)
-    if complaint:
-        raise UserError(complaint)
-    return _learn(flags.run, flags.llm, flags.max_parallel_skills)
+    return _learn(flags.run, flags.llm, flags.parallel)
 
 
-def _learn(run: RunConfig, llm: LlmConfig, max_parallel_skills: int) -> int:
+def _learn(run: RunConfig, llm: LlmConfig, parallel: ParallelConfig) -> int:
     validate(run)
     validate_bounds(llm, LLM_BOUNDS)
+    validate_parallel(parallel)
     if run.dry_run:
-        for flag, value in [*flags_of(run), *flags_of(llm), ("max_parallel_skills", max_parallel_skills)]:
+        for flag, value in [*flags_of(run), *flags_of(llm), *flags_of(parallel)]:
             print(f"{flag:<26} {_shown(value)}")
         return 0
     from flowrl.llm.environment import load_environment
@@ -68,21 +66,21 @@ def _learn(run: RunConfig, llm: LlmConfig, max_parallel_skills: int) -> int:
 
     load_environment()
     with _listeners(run, llm) as listeners:
-        return run_bottomup(run, llm, listeners, max_parallel_skills)
+        return run_bottomup(run, llm, listeners, parallel)
 
 
 @contextlib.contextmanager
 def _listeners(run: RunConfig, llm: LlmConfig) -> Iterator[list[Listener]]:
-    """Who watches the run: this terminal and, if asked for, wandb."""
-    with terminal_view() as view:
+    """Who watches the run: this terminal, ``status`` in others and, if asked for, wandb."""
+    with terminal_view() as view, contextlib.closing(RunningFile(run.graph_path)) as running:
         if not run.use_wandb:
-            yield [view]
+            yield [view, running]
             return
         # Names and limits only: keys are read from the environment, and no flag holds one.
         described = {**dict(flags_of(run)), **dict(flags_of(llm))}
         tracker = WandbTracker(group=str(run.graph_path), config=described, folder=run.graph_path)
         try:
-            yield [view, tracker]
+            yield [view, running, tracker]
         finally:
             tracker.close()
 

@@ -10,9 +10,12 @@ from pathlib import Path
 from rich.console import Console
 
 from flowrl.config import RunConfig
+from flowrl.errors import GraphError
 from flowrl.report.commands.flags import parse_flags
+from flowrl.report.running import read_running
 from flowrl.report.spending import read_spending
 from flowrl.report.status import render_status, status_json
+from flowrl.skills.graph import SkillGraph
 from flowrl.store.layout import GraphLayout
 from flowrl.store.manifest import read_graph
 
@@ -34,7 +37,14 @@ class StatusFlags:
 def status(args: Sequence[str], prog: str) -> int:
     """``flowrl status``."""
     flags = parse_flags(StatusFlags, args, prog)
-    graph = read_graph(flags.graph_path)
+    running = read_running(flags.graph_path)
+    try:
+        graph = read_graph(flags.graph_path)
+    except GraphError:
+        # A run that has not accepted anything yet has no graph, but something to show.
+        if running is None or GraphLayout(flags.graph_path).graph.exists():
+            raise
+        graph = SkillGraph(running.env_name)
     spending = read_spending(GraphLayout(flags.graph_path).llm)
     if flags.plot is not None:
         from flowrl.report.graph_plot import draw_graph
@@ -42,7 +52,7 @@ def status(args: Sequence[str], prog: str) -> int:
 
         draw_graph(GraphReader(flags.graph_path), flags.plot)
     if flags.json:
-        print(json.dumps(status_json(graph, spending), indent=2))
+        print(json.dumps(status_json(graph, spending, running), indent=2))
     else:
-        render_status(graph, spending, Console())
+        render_status(graph, spending, Console(), running)
     return 0

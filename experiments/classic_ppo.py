@@ -1,0 +1,87 @@
+"""The control of classic_playbook.py: flat PPO on the game's own reward, for as many env steps.
+
+    python experiments/classic_ppo.py --total_timesteps 1e7
+    python experiments/classic_ppo.py --like exp/classic_playbook/graph    # as many steps as that graph took
+
+The trainer, the network, the sizes and the counting of env steps are those of the skills. Writes
+OUT/result.json.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from flowrl.config import PPOConfig
+from flowrl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What may differ between repetitions."""
+
+    seed: int = 0
+    """Of worlds, network weights and actions."""
+
+    out: Path = Path("exp/classic_ppo/")
+    """Folder for the policy, its curves and its scores."""
+
+    total_timesteps: float = 1e7
+    """Env steps to train for."""
+
+    like: Path | None = None
+    """A skill graph: train for as many env steps as it took in all, failures included."""
+
+    episodes: int = 512
+    """Whole episodes to score the policy with."""
+
+    max_steps: int = 10_000
+    """Env steps after which an episode is cut off."""
+
+
+def ppo_config(recipe: Recipe) -> PPOConfig:
+    """PPO's settings: the defaults of the skills, and the budget."""
+    steps = int(recipe.total_timesteps) if recipe.like is None else steps_of(recipe.like)
+    return PPOConfig(total_timesteps=steps)
+
+
+def steps_of(graph_path: Path) -> int:
+    """Env steps that a graph took: of its skills and of those that were refused.
+
+    Raises:
+        UserError: it has taken none.
+    """
+    from flowrl.store.reader import GraphReader
+
+    graph = GraphReader(graph_path).graph
+    steps = sum(entry.env_steps.total for entry in (*graph.nodes, *graph.failures))
+    if not steps:
+        raise UserError(f"--like {graph_path}: that graph has no skill yet. Learn one first.")
+    return steps
+
+
+def main(recipe: Recipe) -> None:
+    """Trains, plays, writes the result."""
+    from rich.console import Console
+
+    from flowrl.pipeline.flat import train_flat
+    from flowrl.report.evaluation import render_evaluation
+    from flowrl.report.live import terminal_view
+
+    with terminal_view() as view:
+        measured = train_flat(
+            "Craftax-Classic-Symbolic-v1",
+            ppo_config(recipe),
+            recipe.out,
+            recipe.episodes,
+            recipe.max_steps,
+            recipe.seed,
+            [view],
+        )
+    render_evaluation(measured, Console())
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Recipe, description=__doc__))

@@ -1,0 +1,94 @@
+"""Which rules the accepted skills of a graph give, on the real worlds' vocabularies."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from flowrl.pipeline.maintenance import DEFEND_WITHIN, SAFE_FROM, maintenance_rules, rule_places
+from flowrl.skills.facts import FactKind
+from flowrl.skills.graph import EnvSteps, Evidence, SkillGraph, SkillNode
+from flowrl.skills.operator import Linear, Operator
+from flowrl.worlds.base import World
+from flowrl.worlds.registry import make_world
+
+ONE = Linear(0, 1)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return make_world("Craftax-Classic-Symbolic-v1")
+
+
+def graph_of(world: World, **skills: tuple[dict[str, Linear], dict[str, Linear], int]) -> SkillGraph:
+    """A graph of skills by name: what they require and gain, and their successes in 100 episodes."""
+    graph = SkillGraph(world.name)
+    for index, (name, (requires, gains, successes)) in enumerate(skills.items()):
+        node = SkillNode(
+            index, name, name, Operator(requires, {}, gains), 100 + index, 1, (),
+            Evidence(100, successes, {}, 0.0, 10.0), EnvSteps(), 1.0,
+        )  # fmt: skip
+        graph = graph.with_node(node)
+    return graph
+
+
+def test_defence_goes_before_the_vitals(world: World) -> None:
+    """Being hit is more urgent than being hungry, in whatever order the skills were learned."""
+    graph = graph_of(
+        world,
+        eat=({}, {"vital:food": Linear(0, 6)}, 90),
+        fight=({}, {"achievement:defeat_zombie": ONE}, 80),
+    )
+    first, second = maintenance_rules(graph, world)
+    assert (first.label, second.label) == ("defend:zombie", "vital:food")
+    assert (first.skill, second.skill) == ("fight", "eat")
+    defend, eat = first.rule, second.rule
+    assert defend.column == world.snapshot_spec.columns["closest_mobs.zombie.distance"]
+    assert defend.policy == 1
+    assert defend.below == DEFEND_WITHIN < SAFE_FROM == defend.until
+    assert defend.rest > defend.patience
+    assert (eat.policy, eat.below, eat.until) == (0, pytest.approx(3.6), pytest.approx(7.65))
+    assert eat.patience == eat.rest == 100
+
+
+def test_the_surest_skill_serves(world: World) -> None:
+    """Of two that defeat the same creature."""
+    fights = {"achievement:defeat_skeleton": ONE}
+    [served] = maintenance_rules(graph_of(world, a=({}, fights, 60), b=({}, fights, 70)), world)
+    assert (served.label, served.skill, served.rule.policy) == ("defend:skeleton", "b", 1)
+
+
+def test_a_skill_that_requires_something_serves_where_that_is_there(world: World) -> None:
+    """A rule begins wherever the agent is: the table lets it wait for what its skill needs."""
+    sword = {"inventory:wood_sword": ONE}
+    graph = graph_of(world, fight=(sword, {"achievement:defeat_zombie": ONE}, 99))
+    [served] = maintenance_rules(graph, world)
+    assert served.rule.needs == {world.snapshot_spec.fact_columns["inventory:wood_sword"]: 1}
+
+
+def test_a_skill_that_uses_something_up_serves_no_rule(world: World) -> None:
+    """What it would spend may be what the target's plan has collected."""
+    graph = graph_of(world, eat=({}, {"vital:food": ONE}, 99))
+    node = graph.nodes[0]
+    costly = Operator({}, {"inventory:sapling": ONE}, node.operator.gains)
+    graph = SkillGraph(world.name).with_node(dataclasses.replace(node, operator=costly))
+    assert maintenance_rules(graph, world) == []
+
+
+def test_there_is_a_place_for_every_rule_of_a_world(world: World) -> None:
+    """Programs are compiled for so many places, before anything is learned."""
+    gains = {
+        fact.name: ONE for fact in world.vocabulary.values() if fact.kind in (FactKind.VITAL, FactKind.FLAG)
+    }
+    everything = graph_of(world, paragon=({}, gains, 99))
+    labels = [served.label for served in maintenance_rules(everything, world)]
+    assert labels[:2] == ["defend:zombie", "defend:skeleton"]
+    assert len(labels) == rule_places(world) == 2 + len(world.vocabulary.of_kind(FactKind.VITAL))
+
+
+def test_other_achievements_and_creatures_without_a_distance_give_no_rule() -> None:
+    """The full game's gnomes are seen as one of several melee creatures, not by name."""
+    full = make_world("Craftax-Symbolic-v1")
+    gains = {"achievement:defeat_gnome_warrior": ONE, "achievement:collect_wood": ONE}
+    assert maintenance_rules(graph_of(full, fight=({}, gains, 99)), full) == []

@@ -1,0 +1,91 @@
+"""The recipes in experiments/: every one can be asked for help, and what it would run passes every check."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from flowrl.config import validate
+from flowrl.errors import UserError
+from flowrl.skills.evidence import EnvSteps
+from flowrl.skills.graph import Failure
+from flowrl.store.graph_store import GraphStore
+
+FOLDER = Path(__file__).parent.parent / "experiments"
+RECIPES = sorted(path.stem for path in FOLDER.glob("*.py"))
+ENV = "Craftax-Classic-Symbolic-v1"
+
+
+def recipe(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_help_is_there_before_jax_could_be_loaded(name: str) -> None:
+    code = (
+        f"import runpy, sys; sys.argv = ['{name}.py', '--help']\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert 'jax' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=FOLDER, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--seed" in done.stdout
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_has_its_results_written_down(name: str) -> None:
+    assert f"{name}.py" in (FOLDER / "README.md").read_text()
+
+
+def test_the_playbook_run_is_valid_and_keeps_what_a_search_may_find() -> None:
+    module = recipe("classic_playbook")
+    config = module.run_config(module.Recipe(seed=3))
+    validate(config)
+    assert (config.seed, config.env_name) == (3, ENV)
+    assert config.validation.success_state_rate < config.validation.train_until
+
+
+def graph_that_took(folder: Path, steps: EnvSteps) -> Path:
+    failure = Failure(
+        name="b",
+        stage="train",
+        reason="r",
+        fix="",
+        operator=None,
+        env_steps=steps,
+        wall_s=1.0,
+        llm={},
+        time="",
+    )
+    with GraphStore.open(folder, ENV) as store:
+        store.record_failure(failure, "a reply", ())
+    return folder
+
+
+def test_the_control_trains_for_as_many_steps_as_a_graph_took_in_all(tmp_path: Path) -> None:
+    """What was refused was paid for too."""
+    module = recipe("classic_ppo")
+    path = graph_that_took(tmp_path / "graph", EnvSteps(train=1000, prepare=200, validate=30, refine=4))
+    config = module.ppo_config(module.Recipe(like=path))
+    assert config.total_timesteps == 1234
+    assert module.ppo_config(module.Recipe(total_timesteps=2e6)).total_timesteps == 2_000_000
+
+
+def test_a_graph_that_took_nothing_is_no_measure(tmp_path: Path) -> None:
+    path = graph_that_took(tmp_path / "graph", EnvSteps())
+    with pytest.raises(UserError, match="no skill yet"):
+        recipe("classic_ppo").steps_of(path)
