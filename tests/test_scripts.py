@@ -26,6 +26,7 @@ case "$*" in
 esac
 echo "run $*"
 echo "key: $OPENAI_API_KEY" >&2
+sleep 0.5  # for what was started in the background to have its say
 exit 5
 """
 
