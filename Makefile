@@ -35,7 +35,7 @@ demo: $(INSTALLED)
 		--graph-path $(DEMO_PATH) --no-use_wandb $(DEMO_ARGS)
 
 test: $(INSTALLED)
-	$(RUN) pytest -n $(TEST_WORKERS) $(TEST_ARGS)
+	$(RUN) pytest -n $(TEST_WORKERS) --dist loadgroup $(TEST_ARGS)
 
 check: $(INSTALLED)
 	$(RUN) ruff format --check .

@@ -67,6 +67,23 @@ class TrainingProgress(Event):
 
 
 @dataclass(frozen=True)
+class SkillValidated(Event):
+    """Held-out episodes were played.
+
+    Attributes:
+        success: share of ``episodes`` that succeeded.
+        success_low: Wilson lower bound of it.
+        wanted: what that had to reach now; where it did not, training goes on while there is budget.
+    """
+
+    skill: str
+    episodes: int
+    success: float
+    success_low: float
+    wanted: float
+
+
+@dataclass(frozen=True)
 class SkillAccepted(Event):
     """A skill joined the graph as node ``index``. ``summary`` is the node as ``status --json`` shows it."""
 

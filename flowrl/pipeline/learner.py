@@ -14,7 +14,7 @@ import numpy as np
 from flowrl.codegen.check import CheckedSkill, restore
 from flowrl.config import RunConfig
 from flowrl.errors import ProposalRefused
-from flowrl.pipeline.events import Listener, StageStarted, TrainingProgress
+from flowrl.pipeline.events import Listener, SkillValidated, StageStarted, TrainingProgress
 from flowrl.pipeline.jobs import TrainingJob
 from flowrl.pipeline.library import LearnedSkill, SkillLibrary
 from flowrl.pipeline.prepare import StartStateSource
@@ -260,7 +260,8 @@ class SkillInTraining:
         assert self.starts is not None
         operator = self.job.proposal.operator
         params = self._bench.trainer.params(self.slot)
-        learned = LearnedSkill(self.job.name, operator, self._task, params, self.job.artifact)
+        length = self.evidence.mean_length if self.evidence is not None else self._task.max_steps
+        learned = LearnedSkill(self.job.name, operator, self._task, params, self.job.artifact, length)
         self._emit(StageStarted("refine", self.job.name, "operator against trajectories"))
         with self._counting("refine"):
             self.refined = refine_skill(learned, self.starts, self._source, self.train_steps)
@@ -289,7 +290,10 @@ class SkillInTraining:
                 self._key("validate", self._validations),
             )
         self._validations += 1
-        self.evidence = evidence_of(outcomes, self._task, self._skill)
+        self.evidence = evidence = evidence_of(outcomes, self._task, self._skill)
+        self._emit(
+            SkillValidated(self.job.name, episodes, evidence.success, evidence.success_low, self._good_enough)
+        )
         self._clock = UpdateClock()
         if self.evidence.success_low >= self._good_enough:
             return True
@@ -304,7 +308,7 @@ class SkillInTraining:
                 "reward staying alive.",
             )
         self._next_validation = self.train_steps + max(
-            self.train_steps // 10, WINDOW_UPDATES * self._bench.shape.num_envs * self._bench.shape.num_steps
+            self.train_steps // 4, WINDOW_UPDATES * self._bench.shape.num_envs * self._bench.shape.num_steps
         )
         return False
 

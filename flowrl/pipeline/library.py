@@ -18,6 +18,13 @@ from flowrl.skills.operator import Operator
 from flowrl.store.arrays import Tree
 from flowrl.worlds.base import World
 
+PATIENCE = 4.0
+"""Times its mean length that a skill may take inside a plan. A world that takes longer rarely leads anywhere,
+and the last few of a batch keep all the others stepping."""
+
+MIN_TIME = 20
+"""Env steps that any skill may take beside."""
+
 
 @dataclass(frozen=True)
 class LearnedSkill:
@@ -29,6 +36,7 @@ class LearnedSkill:
         task: how it is judged and how many repeats its policy knows.
         params: the policy's parameters.
         artifact: its checked code, as exported.
+        mean_length: env steps of its held-out episodes, on average.
     """
 
     name: str
@@ -36,6 +44,11 @@ class LearnedSkill:
     task: Task
     params: Any
     artifact: bytes
+    mean_length: float
+
+    def time_for(self, n: int) -> int:
+        """Env steps after which ``n`` repeats of it inside a plan are not worth waiting for."""
+        return n * min(self.task.max_steps, round(PATIENCE * self.mean_length) + MIN_TIME)
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,7 @@ class PackedSkill:
         params: the policy: nested dicts of numpy arrays.
         max_steps: env steps that one episode may take at n = 1.
         max_repeat: the largest ``n`` it was trained for.
+        mean_length: env steps of its held-out episodes, on average.
     """
 
     name: str
@@ -57,13 +71,20 @@ class PackedSkill:
     params: Tree
     max_steps: int
     max_repeat: int
+    mean_length: float
 
 
 def pack(skill: LearnedSkill) -> PackedSkill:
     """The skill as data."""
     params = jax.tree.map(np.asarray, skill.params)
     return PackedSkill(
-        skill.name, skill.operator, skill.artifact, params, skill.task.max_steps, skill.task.max_repeat
+        skill.name,
+        skill.operator,
+        skill.artifact,
+        params,
+        skill.task.max_steps,
+        skill.task.max_repeat,
+        skill.mean_length,
     )
 
 
@@ -82,7 +103,7 @@ def unpack(packed: PackedSkill, world: World) -> LearnedSkill:
         ) from None
     task = make_task(packed.name, packed.operator, program, world, packed.max_steps, packed.max_repeat)
     params = jax.tree.map(jnp.asarray, packed.params)
-    return LearnedSkill(packed.name, packed.operator, task, params, packed.artifact)
+    return LearnedSkill(packed.name, packed.operator, task, params, packed.artifact, packed.mean_length)
 
 
 class SkillLibrary:

@@ -254,7 +254,13 @@ class BottomUp:
         )
         learned = unpack(
             PackedSkill(
-                node.name, node.operator, job.artifact, trained.params, node.max_steps, node.max_repeat
+                node.name,
+                node.operator,
+                job.artifact,
+                trained.params,
+                node.max_steps,
+                node.max_repeat,
+                node.evidence.mean_length,
             ),
             self._world,
         )

@@ -127,7 +127,7 @@ class StartStateSource:
         program = make_plan_program(
             self.steps.steps, goal, {s.name: s.operator for s in skills}, names, self.bench.world
         )
-        budget = sum(self.library[step.skill].task.max_steps * step.n for step in self.steps.steps)
+        budget = sum(self.library[step.skill].time_for(step.n) for step in self.steps.steps)
         return self.bench.executor.reach(
             program,
             [skill.task for skill in skills],

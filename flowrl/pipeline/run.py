@@ -173,7 +173,9 @@ def load_library(
         checked = restore(proposal, loaded.artifact, world.snapshot_spec, str(folder.artifact))
         task = make_task(node.name, node.operator, checked.program, world, node.max_steps, node.max_repeat)
         params = bench.restored_params(_mapping(loaded.params), node)
-        learned = LearnedSkill(node.name, node.operator, task, params, loaded.artifact)
+        learned = LearnedSkill(
+            node.name, node.operator, task, params, loaded.artifact, node.evidence.mean_length
+        )
         library.add(learned)
         starts = store.load_start_states(node.index)
         if probing is not None and starts is not None:

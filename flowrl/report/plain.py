@@ -14,6 +14,7 @@ from flowrl.pipeline.events import (
     RunStarted,
     SkillAccepted,
     SkillRefused,
+    SkillValidated,
     StageStarted,
     TrainingProgress,
 )
@@ -60,6 +61,9 @@ class PlainLines:
                 return self._training(event)
             case OperatorRefined() if event.changes:
                 return f"corrected {event.skill}: {corrections(event)}"
+            case SkillValidated():
+                success = share(event.success, event.success_low)
+                return f"validated {event.skill}: success {success}, wanted {event.wanted:.0%}"
             case SkillAccepted():
                 summary = event.summary
                 steps = summary.get("env_steps")

@@ -38,6 +38,9 @@ from flowrl.pipeline.ray_executor import RayExecutor
 from flowrl.skills.plan import Plan
 from flowrl.store.manifest import read_graph
 
+pytestmark = pytest.mark.xdist_group("ray")
+"""One cluster, on one worker."""
+
 SCRIPT = (FLAG_ONLY, WOOD_ONLY, TABLE)
 SECRETS = {"OPENAI_API_KEY": "sk-of-a-test", "MY_OWN_TOKEN": "of-a-test"}
 
@@ -253,15 +256,17 @@ def test_a_killed_driver_leaves_no_cluster_behind_and_the_same_command_goes_on(t
     assert not alive, (tmp_path / "log").read_text()
     before = read_graph(path, TOY)
     assert before.names == ("collect_wood",)
-    again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stderr
     after = read_graph(path, TOY)
     assert after.names == ("collect_wood", "place_table")
     assert after.nodes[0] == before.nodes[0]
-    assert again.stdout + again.stderr == "", "Ray is quiet"
+    # Ray is quiet, but for one remark of its C++ part on a machine without a network.
+    said = [line for line in (again.stdout + again.stderr).splitlines() if "network_util.cc" not in line]
+    assert said == []
 
 
-def wait_until(holds: Callable[[], bool], timeout_s: float = 120.0) -> None:
+def wait_until(holds: Callable[[], bool], timeout_s: float = 300.0) -> None:
     until = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < until

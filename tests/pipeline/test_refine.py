@@ -28,6 +28,9 @@ from flowrl.skills.change import MIN_EPISODES
 from flowrl.skills.operator import parse_operator
 from flowrl.skills.trajectories import Trajectories
 
+pytestmark = pytest.mark.xdist_group("refine")
+"""One worker trains the skills that all tests here look at."""
+
 WORLD = PebbleWorld()
 COLUMNS = WORLD.snapshot_spec.columns
 WOOD, PICKAXE, TABLE = (COLUMNS[name] for name in ("inventory.wood", "inventory.pickaxe", "near.table"))
@@ -116,7 +119,7 @@ def trained() -> Trained:
         else:
             pytest.fail(f"{name} was not learned")
         params = jax.tree.map(jnp.array, bench.trainer.params(0))
-        library.add(LearnedSkill(name, operator, task, params, b""))
+        library.add(LearnedSkill(name, operator, task, params, b"", MAX_STEPS[name]))
         bench.trainer.release(0)
     return Trained(bench, library)
 

@@ -18,6 +18,7 @@ from flowrl.pipeline.events import (
     RunStarted,
     SkillAccepted,
     SkillRefused,
+    SkillValidated,
     StageStarted,
     TrainingProgress,
 )
@@ -120,6 +121,11 @@ def test_a_corrected_operator_is_told_and_one_that_was_right_is_not() -> None:
     assert "corrected" not in drawn(view, console)
     view(wrong)
     assert "1 corrected; last: place_table consumes inventory:wood 3 -> none" in drawn(view, console)
+
+
+def test_a_validation_is_told_with_what_it_had_to_reach() -> None:
+    event = SkillValidated("collect_coal", 256, 0.79, 0.736, 0.8)
+    assert plain_lines([event]) == ["validated collect_coal: success 79% (at least 74%), wanted 80%"]
 
 
 def test_several_skills_are_shown_side_by_side() -> None:

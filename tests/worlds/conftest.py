@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,13 @@ import pytest
 if TYPE_CHECKING:
     # Imported when first used: this file is read before the compilation cache is set up.
     from world_studio import Studio
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of the worlds on one worker: compiling what they share takes longer than they do."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("worlds"))
 
 
 @pytest.fixture(scope="session")
