@@ -37,6 +37,9 @@ class Recipe:
     total_timesteps: int = 4_000_000
     """Budget of one skill in env steps."""
 
+    refine: bool = True
+    """Hold each operator against trajectories; at the end of long plans that is dear."""
+
     max_parallel_skills: int = 1
     """Skills in training at a time."""
 
@@ -61,7 +64,7 @@ def run_config(recipe: Recipe) -> RunConfig:
         use_wandb=False,
         seed=recipe.seed,
         ppo=PPOConfig(total_timesteps=recipe.total_timesteps),
-        validation=ValidationConfig(success_state_rate=0.2, train_until=0.7),
+        validation=ValidationConfig(success_state_rate=0.2, train_until=0.7, refine=recipe.refine),
     )
 
 

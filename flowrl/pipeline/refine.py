@@ -53,6 +53,9 @@ MIN_ALLOWANCE = 100_000
 ALLOWANCE = 0.25
 """... and as a share of those trained: for a skill at the end of a long plan every kind of start is dear."""
 
+MAX_ALLOWANCE = 400_000
+"""... and at most: by then every kind of start that can be had at a bearable price was tried."""
+
 RELIABLE = 0.9
 """From this success rate on, nothing that the start states lack can be missing from what is required."""
 
@@ -126,7 +129,7 @@ def refine_skill(skill: LearnedSkill, starts: Placed, source: StartStateSource, 
     """
     bench, vocabulary = source.bench, source.bench.world.vocabulary
     steps_before = bench.programs.env_steps
-    player = _Player(skill, source, steps_before + max(MIN_ALLOWANCE, int(ALLOWANCE * trained)))
+    player = _Player(skill, source, steps_before + allowance(trained))
     episodes = player.play_own(starts)
     refinement = refine(skill.operator, episodes, vocabulary)
     tried: set[str] = set()
@@ -145,6 +148,11 @@ def refine_skill(skill: LearnedSkill, starts: Placed, source: StartStateSource, 
     if player.untried:
         refined = refined.noting(f"For want of env steps, {player.untried} kinds of starts were not tried.")
     return refined
+
+
+def allowance(trained: int) -> int:
+    """Env steps that refining may take after so many of training."""
+    return min(max(MIN_ALLOWANCE, int(ALLOWANCE * trained)), MAX_ALLOWANCE)
 
 
 def _variants(

@@ -77,7 +77,7 @@ _compiled: dict[Any, Workbench] = {}
 
 def workbench_like_new(world: ToyWorld, ppo: PPOConfig, shape: TrainerShape, seed: int) -> Workbench:
     """A fresh workbench with the programs that an earlier test of the same sizes has compiled."""
-    sizes = (ppo_settings(ppo), shape)
+    sizes = (world.name, ppo_settings(ppo), shape)
     if sizes not in _compiled:
         _compiled[sizes] = build_workbench(world, ppo, shape, seed)
     known = _compiled[sizes]

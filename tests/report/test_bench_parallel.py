@@ -138,7 +138,14 @@ def test_bad_input_starts_nothing(
 
 def test_interrupting_it_leaves_no_process() -> None:
     words = [sys.executable, "-m", "flowrl", "bench", "parallel", "--slots", "2", "--cold"]
-    command = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    command = subprocess.Popen(
+        words,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Tests that run in the background may have been told to ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         children = wait_for(lambda: psutil.Process(command.pid).children(recursive=True))
         os.kill(command.pid, signal.SIGINT)  # the command alone, as a supervisor would; not its children
