@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flowrl.errors import UserError, nearest
 from flowrl.pipeline.library import SkillLibrary
-from flowrl.pipeline.maintenance import maintenance_rules
+from flowrl.pipeline.maintenance import maintenance_rules, provided_first
 from flowrl.pipeline.tasks import make_plan_program
 from flowrl.pipeline.workbench import Workbench
 from flowrl.rl.agent import Agent
@@ -46,7 +46,8 @@ def make_player(graph: SkillGraph, library: SkillLibrary, bench: Workbench, targ
     """The agent of a graph.
 
     Args:
-        target: a skill or fact to pursue; None for every achievement that an accepted skill gains.
+        target: a skill or fact to pursue; None for what the rules need, such as a sword to defend oneself
+            with, and then every achievement that an accepted skill gains.
 
     Raises:
         UserError: the graph is empty, or the target is unknown.
@@ -55,7 +56,11 @@ def make_player(graph: SkillGraph, library: SkillLibrary, bench: Workbench, targ
     if not graph.nodes:
         raise UserError("the graph has no accepted skill yet: there is nothing to play with")
     names = list(graph.names)
-    targets = [target] if target is not None else _achievements(graph)
+    rules = maintenance_rules(graph, bench.world)
+    if target is not None:
+        targets = [target]
+    else:
+        targets = [*provided_first(rules, graph, bench.world), *_achievements(graph)]
     programs, plans, patience = [], [], []
     for name in targets:
         goal, condition = _goal(name, graph, bench)
@@ -66,7 +71,6 @@ def make_player(graph: SkillGraph, library: SkillLibrary, bench: Workbench, targ
         plans.append(found)
         steps = sum(library[step.skill].task.max_steps * step.n for step in found.steps)
         patience.append(max(steps, MIN_PATIENCE))
-    rules = maintenance_rules(graph, bench.world)
     skills = [library[name] for name in names]
     agent = Agent(
         bench.programs,

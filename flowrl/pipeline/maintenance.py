@@ -80,6 +80,23 @@ def maintenance_rules(graph: SkillGraph, world: World) -> list[ServedRule]:
     return rules
 
 
+def provided_first(rules: Sequence[ServedRule], graph: SkillGraph, world: World) -> list[str]:
+    """Facts without which a rule's skill can do nothing and that an accepted skill gains, such as a sword.
+
+    They come before all other targets: an agent that cannot beat anything off does not live to see the rest.
+    What lapses by itself (``near:``) is left out; it would be made over and over again.
+    """
+    gained = {fact for node in graph.nodes for fact in node.operator.gains}
+    needed = dict.fromkeys(fact for served in rules for fact in graph.node(served.skill).operator.requires)
+    return [
+        fact
+        for fact in needed
+        if fact in gained
+        and world.vocabulary[fact].kind is not FactKind.REACH
+        and not world.initial_facts.get(fact)
+    ]
+
+
 def rule_places(world: World) -> int:
     """How many rules there can be in a world, whatever is learned."""
     return len([*_creatures(world), *_vitals(world)])

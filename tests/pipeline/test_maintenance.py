@@ -6,7 +6,13 @@ import dataclasses
 
 import pytest
 
-from flowrl.pipeline.maintenance import DEFEND_WITHIN, SAFE_FROM, maintenance_rules, rule_places
+from flowrl.pipeline.maintenance import (
+    DEFEND_WITHIN,
+    SAFE_FROM,
+    maintenance_rules,
+    provided_first,
+    rule_places,
+)
 from flowrl.skills.facts import FactKind
 from flowrl.skills.graph import EnvSteps, Evidence, SkillGraph, SkillNode
 from flowrl.skills.operator import Linear, Operator
@@ -74,6 +80,16 @@ def test_a_skill_that_uses_something_up_serves_no_rule(world: World) -> None:
     costly = Operator({}, {"inventory:sapling": ONE}, node.operator.gains)
     graph = SkillGraph(world.name).with_node(dataclasses.replace(node, operator=costly))
     assert maintenance_rules(graph, world) == []
+
+
+def test_what_a_rule_needs_is_provided_first(world: World) -> None:
+    """Where a skill gains it and it stays; a rule whose needs nobody can meet asks for nothing."""
+    requires = dict.fromkeys(("inventory:wood_sword", "near:crafting_table", "inventory:sapling"), ONE)
+    fight = (requires, {"achievement:defeat_zombie": ONE}, 99)
+    forge = ({}, {"inventory:wood_sword": ONE, "near:crafting_table": ONE}, 99)
+    alone, armed = graph_of(world, fight=fight), graph_of(world, fight=fight, forge=forge)
+    assert provided_first(maintenance_rules(alone, world), alone, world) == []
+    assert provided_first(maintenance_rules(armed, world), armed, world) == ["inventory:wood_sword"]
 
 
 def test_there_is_a_place_for_every_rule_of_a_world(world: World) -> None:
