@@ -47,7 +47,7 @@ def test_help_is_there_before_jax_could_be_loaded(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_has_its_results_written_down(name: str) -> None:
+def test_every_recipe_is_on_the_page(name: str) -> None:
     assert f"{name}.py" in (FOLDER / "README.md").read_text()
 
 
