@@ -21,12 +21,14 @@ FAKE_PYTHON = """#!/bin/sh
 # Runs nothing: answers whether there is a GPU and Ray, and prints what a command was given.
 case "$*" in
     -c*) exit {lacks_gpu_or_ray} ;;
-    *scripts*status*) exit 0 ;;
-    *scripts*start*) echo "ray ${{*#*scripts start }}; key: $OPENAI_API_KEY" >&2; exec sleep 60 ;;
+    *scripts*status*) test -e "$0.started" ; exit ;;
+    *scripts*start*) echo "key: $OPENAI_API_KEY" >&2; echo ray >>"$0.started"; exec sleep 60 ;;
 esac
 echo "run $*"
 echo "key: $OPENAI_API_KEY" >&2
-sleep 0.5  # for what was started in the background to have its say
+# Ray's steps start in the background: they are given the time to say what they were given.
+steps=$((${{SLURM_JOB_NUM_NODES:-0}} > 1 ? 2 : ${{SLURM_JOB_NUM_NODES:-0}}))
+until [ "$(cat "$0.started" 2>/dev/null | wc -l)" -ge "$steps" ]; do sleep 0.1; done
 exit 5
 """
 
