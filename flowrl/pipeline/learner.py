@@ -32,7 +32,7 @@ from flowrl.skills.evidence import Evidence
 DOUBT_AFTER = 0.25
 """Share of the budget without any success after which the operator itself is looked at."""
 
-REFRESH_SHARE = 0.1
+REFRESH_SHARE = 0.2
 """Env steps spent on new start states during training, at most, as a share of those trained."""
 
 
@@ -123,7 +123,8 @@ class SkillInTraining:
         before = self.env_steps.prepare
         with self._counting("prepare"):
             self.starts = self._source.training(self._bench.shape.bank_size)
-        self._refresh_cost = (self.env_steps.prepare - before) // 4
+        share = self._refresh_part / self._bench.shape.bank_size
+        self._refresh_cost = int(share * (self.env_steps.prepare - before))
         self._bench.trainer.assign(self.slot, self._task, self.starts, self._first_params())
         self._emit(StageStarted("train", self.job.name, f"up to {self.budget:,} env steps"))
 
@@ -169,21 +170,27 @@ class SkillInTraining:
         )
         self._refresh_starts()
 
+    @property
+    def _refresh_part(self) -> int:
+        """New start states at a time: a plan is carried out in all envs at once, so fewer cost as much."""
+        shape = self._bench.shape
+        return min(max(shape.num_envs, shape.bank_size // 4), shape.bank_size)
+
     def _refresh_starts(self) -> None:
-        """Replaces a quarter of the bank when that is cheap against what was trained since."""
+        """Replaces a part of the bank when that is cheap against what was trained since."""
         if self._refreshed + self._refresh_cost > REFRESH_SHARE * self.train_steps:
             return
-        quarter = max(self._bench.shape.bank_size // 4, 1)
+        part, size = self._refresh_part, self._bench.shape.bank_size
         before, fresh = self.env_steps.prepare, None
         # When the plan does not work often enough this time, the bank stays as it is.
         with self._counting("prepare"), contextlib.suppress(ProposalRefused):
-            fresh = self._source.training(quarter)
+            fresh = self._source.training(part)
         # Worlds themselves cost about 20 env steps each to generate.
-        self._refresh_cost = self.env_steps.prepare - before + 20 * quarter
+        self._refresh_cost = self.env_steps.prepare - before + 20 * part
         self._refreshed += self._refresh_cost
-        if fresh is not None and fresh.rows == quarter:
-            at = self._refreshes * quarter % self._bench.shape.bank_size
-            self._bench.trainer.refresh(self.slot, fresh, min(at, self._bench.shape.bank_size - quarter))
+        if fresh is not None and fresh.rows == part:
+            at = self._refreshes * part % size
+            self._bench.trainer.refresh(self.slot, fresh, min(at, size - part))
             self._refreshes += 1
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from flowrl.pipeline.library import SkillLibrary
@@ -35,6 +36,7 @@ DEFEND_REST = 64
 third of the time at most, and the target's policy has time to walk away from it."""
 
 _DEFEAT = "achievement:defeat_"
+_SHELTER, _WAY_OUT = "near:shelter", "near:way_out"
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def maintenance_rules(graph: SkillGraph, world: World) -> list[ServedRule]:
 
     A rule begins wherever the agent is: of the skills that gain what it is about, only those serve whose
     requirements can be read off the snapshot and that consume nothing, for what they would use up is not the
-    rule's to spend. Of several, the surest.
+    rule's to spend. Of several, the surest. Where that one requires to be somewhere, such as in a shelter,
+    and another accepted skill gets there, a second rule of lower rank does so.
     """
     needs = {node.name: _needs(node.operator, world) for node in graph.nodes}
     serving = [node for node in graph.nodes if needs[node.name] is not None]
@@ -66,18 +69,43 @@ def maintenance_rules(graph: SkillGraph, world: World) -> list[ServedRule]:
         best = _surest(serving, watched.fact)
         if best is None:
             continue
-        patience = watched.patience or best.max_steps
-        rule = Rule(
-            column=watched.column,
-            below=watched.below,
-            until=watched.until,
-            policy=graph.names.index(best.name),
-            patience=patience,
-            rest=watched.rest or patience,
-            needs=needs[best.name] or {},
-        )
-        rules.append(ServedRule(watched.label, best.name, rule))
+        getting_there = (_surest(serving, place) for place in _places(best.operator.requires, world))
+        for node in (best, *itertools.islice(filter(None, getting_there), 1)):
+            patience = watched.patience or node.max_steps
+            rule = Rule(
+                column=watched.column,
+                below=watched.below,
+                until=watched.until,
+                policy=graph.names.index(node.name),
+                patience=patience,
+                rest=watched.rest or patience,
+                needs=_from_outside(needs[node.name] or {}, world),
+                gives=_here(_places(node.operator.gains, world), world),
+            )
+            label = watched.label if node is best else f"{watched.label}, first {node.name}"
+            rules.append(ServedRule(label, node.name, rule))
     return rules
+
+
+def _places(facts: Iterable[str], world: World) -> list[str]:
+    """Those of ``facts`` that hold only where the agent is."""
+    return [fact for fact in facts if world.vocabulary[fact].kind is FactKind.REACH]
+
+
+def _here(places: Iterable[str], world: World) -> dict[int, float]:
+    return {world.snapshot_spec.fact_columns[place]: 1.0 for place in places}
+
+
+def _from_outside(needs: Mapping[int, float], world: World) -> Mapping[int, float]:
+    """``needs``, and a way out unless being walled in is one of them.
+
+    Whoever is behind walls is out of reach of what would have to be beaten off, and a policy that never
+    learned to open them does nothing there.
+    """
+    columns = world.snapshot_spec.fact_columns
+    if _SHELTER not in columns or columns[_SHELTER] in needs:
+        return needs
+    return {**needs, **_here([_WAY_OUT], world)}
 
 
 def provided_first(rules: Sequence[ServedRule], graph: SkillGraph, world: World) -> list[str]:
@@ -98,8 +126,8 @@ def provided_first(rules: Sequence[ServedRule], graph: SkillGraph, world: World)
 
 
 def rule_places(world: World) -> int:
-    """How many rules there can be in a world, whatever is learned."""
-    return len([*_creatures(world), *_vitals(world)])
+    """How many rules there can be in a world, whatever is learned; each may need one other to get there."""
+    return 2 * len([*_creatures(world), *_vitals(world)])
 
 
 def maintenance_of(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from flowrl.errors import ProposalRefused
 from flowrl.pipeline.library import SkillLibrary
@@ -14,7 +15,7 @@ from flowrl.pipeline.streams import stream_number
 from flowrl.pipeline.tasks import make_plan_program
 from flowrl.pipeline.workbench import Workbench
 from flowrl.rl.environment import Placed
-from flowrl.rl.executor import Reached
+from flowrl.rl.executor import HOPELESS_BELOW, Reached
 from flowrl.skills.operator import Operator
 from flowrl.skills.plan import Impossible, Plan, PlanningGaveUp, SkillGoal
 from flowrl.skills.planner import plan
@@ -22,8 +23,8 @@ from flowrl.skills.simulator import prove
 from flowrl.skills.teleo import start_condition
 from flowrl.worlds.base import World
 
-HELD_OUT_ROUNDS = 8
-"""So many times as many held-out worlds as start states are tried at most."""
+ROUNDS = 8
+"""So many times as many worlds as start states are tried at most."""
 
 MIN_STARTS = 32
 """Fewer start states than this would be learned by heart: the skill is refused."""
@@ -79,16 +80,14 @@ class StartStateSource:
     def training(self, count: int) -> Placed:
         """``count`` start states from worlds for training, others at every call.
 
+        Fewer where the plan seldom leads there.
+
         Raises:
             ProposalRefused: stage ``prepare``; the plan's skills do not lead there.
         """
         self._batches += 1
-        stream = stream_number(self.stream, "training", self._batches)
-        reached = self._reach(self.bench.training_worlds(stream, count), count, stream)
-        if reached.starts is None or reached.starts.rows < min(MIN_STARTS, count):
-            found = reached.starts.rows if reached.starts is not None else 0
-            raise self._refusal(found, reached.attempts, reached.deaths)
-        return reached.starts
+        worlds = self.bench.training_worlds
+        return self._collect(worlds, count, min(MIN_STARTS, count), "training", self._batches)
 
     def held_out(self, count: int, attempt: int) -> Placed:
         """``count`` start states, each from a world of its own that training never saw.
@@ -98,19 +97,31 @@ class StartStateSource:
         Raises:
             ProposalRefused: stage ``prepare``; so many cannot be had from several times as many worlds.
         """
+        return self._collect(self.bench.held_out_worlds, count, count, "held out", attempt)
+
+    def _collect(
+        self, worlds: Callable[[int, int], Placed], count: int, least: int, kind: str, draw: int
+    ) -> Placed:
+        """``count`` start states, at least ``least``, drawn from all that a number of worlds lead to.
+
+        Every world is carried through to its end: whoever takes the first ``count`` states that come in gets
+        worlds in which the plan ends soon, players that are well, and daylight (docs/LOG.md).
+        """
         parts: list[Placed] = []
         found = attempts = deaths = 0
-        for part in range(HELD_OUT_ROUNDS):
-            stream = stream_number(self.stream, "held out", attempt, part)
-            worlds = self.bench.held_out_worlds(stream, count)
-            reached = self._reach(worlds, count, stream, once_each=True)
+        for part in range(ROUNDS):
+            stream = stream_number(self.stream, kind, draw, part)
+            reached = self._reach(worlds(stream, count), stream)
             attempts, deaths = attempts + reached.attempts, deaths + reached.deaths
             if reached.starts is not None:
                 parts.append(reached.starts)
                 found += reached.starts.rows
-            if found >= count:
-                return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *parts)
-        raise self._refusal(found, attempts, deaths)
+            if found >= count or found * HOPELESS_BELOW < attempts:
+                break
+        if found < least:
+            raise self._refusal(found, attempts, deaths)
+        drawn = np.random.default_rng(stream).permutation(found)[:count]
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[drawn], *parts)
 
     def _refusal(self, found: int, attempts: int, deaths: int) -> ProposalRefused:
         return ProposalRefused(
@@ -120,7 +131,7 @@ class StartStateSource:
             "Require less, or first propose a skill that makes the plan shorter or safer.",
         )
 
-    def _reach(self, worlds: Placed, count: int, stream: int, once_each: bool = False) -> Reached:
+    def _reach(self, worlds: Placed, stream: int) -> Reached:
         names = list(dict.fromkeys(step.skill for step in self.steps.steps))
         skills = [self.library[name] for name in names]
         goal = start_condition(self.operator, 1, self.bench.world.vocabulary)
@@ -133,8 +144,6 @@ class StartStateSource:
             [skill.task for skill in skills],
             [skill.params for skill in skills],
             worlds,
-            count,
             max(budget, 1),
             jax.random.fold_in(jax.random.key(self.bench.seed), stream),
-            once_each,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,11 +18,10 @@ from flowrl.rl.network import ActorCritic
 from flowrl.rl.task import GoalTable, Task, goal_features
 
 CHECK_EVERY = 16
-"""Env steps between two looks from the host at how many start states are banked."""
-
+"""Env steps between two looks from the host at how many worlds have ended."""
 
 HOPELESS_BELOW = 50
-"""A plan that reaches its goal in fewer than one of so many worlds is given up after one span."""
+"""A plan that reaches its goal in fewer than one of so many worlds is given up."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,11 @@ class _Run(NamedTuple):
         start: float32 ``[B, D]``, snapshot when that step was entered.
         spent: int32 ``[B]``, env steps since the env's fresh world.
         in_force: the maintenance rules that go before the plan.
-        banked: the states where the goal held, in order; leaves ``[M, ...]``.
-        filled: int32, rows of ``banked`` that are filled, may exceed M.
+        banked: the states where the goal held, in order; leaves ``[M, ...]``, a row for each world.
+        filled: int32, rows of ``banked`` that are filled.
         next_world: int32, the next fresh world to hand out.
-        first_time: bool ``[B]``: the env's world was not handed out before.
+        first_time: bool ``[B]``: the env's world was not handed out before; what goes on in others counts
+            for nothing.
         attempts, deaths: int32, worlds that ended (reached, died or out of time), and of them deaths.
     """
 
@@ -86,7 +87,7 @@ class Reached:
     """What carrying out a plan gave.
 
     Attributes:
-        starts: the states in which the goal held, at most the number asked for; None when there are none.
+        starts: the states in which the goal held, at most one a world; None when there are none.
         attempts: worlds that were tried to an end.
         deaths: of them ended by death.
     """
@@ -117,38 +118,35 @@ class PlanExecutor:
         tasks: Sequence[Task],
         policies: Sequence[Any],
         worlds: Placed,
-        wanted: int,
         max_steps: int,
         key: jax.Array,
-        once_each: bool = False,
     ) -> Reached:
-        """Runs the plan in world after world until ``wanted`` states are banked or the effort is spent.
+        """Runs the plan in every world, to the goal or to an end.
+
+        At most one state a world is banked, and no world is left half way: what is banked is drawn from all
+        that reach the goal, the slow ones included.
 
         Args:
             plan: conditions and steps; ``plan.policy`` indexes ``tasks`` and ``policies``.
             tasks: the task of each policy, for the repeat count it is shown.
             policies: parameters, one tree a task.
-            worlds: fresh worlds, handed out in turn and over again.
-            wanted: M.
-            max_steps: env steps that one world may take; three such spans are tried in all before giving up,
-                or fewer when hardly any world leads to the goal.
-            once_each: bank at most one state a world, so that the states are independent.
+            worlds: fresh worlds.
+            max_steps: env steps that one world may take; a plan that after as many env steps has reached its
+                goal in hardly any world is given up.
         """
         if plan.steps == 0:
-            rows = np.arange(wanted) % worlds.rows
-            return Reached(jax.tree.map(lambda leaf: leaf[rows], worlds), wanted, 0)
+            return Reached(worlds, worlds.rows, 0)
         batch = self.programs.batch
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies)
         table = _padded(plan, GoalTable.of(list(tasks)))
         rows = np.arange(batch) % worlds.rows
         placed = jax.tree.map(lambda leaf: jnp.array(leaf[rows]), worlds)
-        bank_rows = np.arange(wanted) % worlds.rows
         run = _Run(
             step=jnp.full(batch, -1, jnp.int32),
             start=jnp.array(placed.seen.snapshot),
             spent=jnp.zeros(batch, jnp.int32),
             in_force=InForce.none(batch, self.maintenance.table.places if self.maintenance else 0),
-            banked=jax.tree.map(lambda leaf: jnp.array(leaf[bank_rows]), worlds),
+            banked=jax.tree.map(jnp.array, worlds),
             filled=jnp.int32(0),
             next_world=jnp.int32(batch),
             first_time=jnp.arange(batch) < worlds.rows,
@@ -156,18 +154,17 @@ class PlanExecutor:
             deaths=jnp.int32(0),
         )
         states, seen = placed.states, placed.seen
-        waves = 2 + 3 * -(-wanted // batch)
-        for step in range(max_steps * waves):
+        for step in itertools.count():
             step_key = jax.random.fold_in(key, step)
             actions, states, run, seen = self._act(
                 stacked, self.maintenance, table, seen, states, run, worlds, step_key,
-                np.int32(max_steps), np.bool_(once_each),
+                np.int32(max_steps),
             )  # fmt: skip
-            if step % CHECK_EVERY == CHECK_EVERY - 1 and _enough(run, wanted, step, max_steps, once_each):
+            if step % CHECK_EVERY == CHECK_EVERY - 1 and _over(run, step >= max_steps):
                 break
             placed = self.programs.advance(states, actions, step_key)
             states, seen = placed.states, placed.seen
-        found = min(int(run.filled), wanted)
+        found = int(run.filled)
         starts = jax.tree.map(lambda leaf: leaf[:found], run.banked) if found else None
         return Reached(starts, int(run.attempts), int(run.deaths))
 
@@ -182,14 +179,14 @@ class PlanExecutor:
         worlds: Placed,
         key: jax.Array,
         limit: jax.Array,
-        once_each: jax.Array,
     ) -> tuple[jax.Array, Any, _Run, Seen]:
         """Banks what reached the goal, hands out fresh worlds where one ended, chooses the next actions."""
         at = _current_step(table, seen.snapshot)
         reached = (at == table.goal_index) & ~seen.died
         ended = reached | seen.died | seen.time_up | (run.spent >= limit)
-        deaths = run.deaths + jnp.sum(seen.died)
-        run = _bank(run, Placed(states, seen), reached & (run.first_time | ~once_each))
+        attempts = run.attempts + jnp.sum(ended & run.first_time)
+        deaths = run.deaths + jnp.sum(seen.died & run.first_time)
+        run = _bank(run, Placed(states, seen), reached & run.first_time)
         handed_out = run.next_world + jnp.cumsum(ended) - 1
         rows = handed_out % worlds.rows
         states = copy_rows(states, worlds.states, rows, ended)
@@ -206,7 +203,7 @@ class PlanExecutor:
             spent=jnp.where(ended, 0, run.spent) + 1,
             next_world=run.next_world + jnp.sum(ended),
             first_time=jnp.where(ended, handed_out < worlds.rows, run.first_time),
-            attempts=run.attempts + jnp.sum(ended),
+            attempts=attempts,
             deaths=deaths,
         )
         policy, n = table.policy[at], table.n[at]
@@ -226,11 +223,10 @@ class PlanExecutor:
         return output
 
 
-def _enough(run: _Run, wanted: int, step: int, max_steps: int, once_each: bool) -> bool:
-    """Whether there is nothing more to gain: all banked, all worlds used, or hardly any that lead there."""
-    filled, attempts = int(run.filled), int(run.attempts)
-    hopeless = step >= max_steps and filled * HOPELESS_BELOW < attempts
-    return filled >= wanted or hopeless or (once_each and not bool(jnp.any(run.first_time)))
+def _over(run: _Run, a_span_is_over: bool) -> bool:
+    """Whether all worlds have ended, or hardly any leads to the goal."""
+    hopeless = a_span_is_over and int(run.filled) * HOPELESS_BELOW < int(run.attempts)
+    return hopeless or not bool(jnp.any(run.first_time))
 
 
 def _current_step(table: _Table, snapshot: jax.Array) -> jax.Array:
@@ -242,14 +238,13 @@ def _current_step(table: _Table, snapshot: jax.Array) -> jax.Array:
 
 
 def _bank(run: _Run, placed: Placed, reached: jax.Array) -> _Run:
-    """``run`` with the states that reached the goal appended, as far as there is room."""
+    """``run`` with the states that reached the goal appended; there is room for all."""
     room = run.banked.rows
     position = run.filled + jnp.cumsum(reached) - 1
-    kept = reached & (position < room)
     # Which env goes to each free row: the inverse of ``position``.
     source = (
         jnp.zeros(room, jnp.int32)
-        .at[jnp.where(kept, position, room)]
+        .at[jnp.where(reached, position, room)]
         .set(jnp.arange(reached.shape[0]), mode="drop")
     )
     written = (jnp.arange(room) >= run.filled) & (jnp.arange(room) < run.filled + jnp.sum(reached))

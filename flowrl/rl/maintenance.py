@@ -33,6 +33,7 @@ class Rule:
         patience: env steps after which it gives way.
         rest: env steps for which it then stays away, whatever the value.
         needs: column -> the least value without which the rule's policy can do nothing.
+        gives: column -> the least value that must be there too before the rule ends.
     """
 
     column: int
@@ -42,6 +43,7 @@ class Rule:
     patience: int
     rest: int
     needs: Mapping[int, float] = field(default_factory=dict)
+    gives: Mapping[int, float] = field(default_factory=dict)
 
     def served_by(self, policy: int) -> Rule:
         """The same rule, with its policy in another stack."""
@@ -54,7 +56,7 @@ class RuleTable(NamedTuple):
     Attributes:
         column, policy, patience, rest: int32 ``[R]``.
         below, until: float32 ``[R]``.
-        needs: float32 ``[R, D]``, -inf where nothing is needed.
+        needs, gives: float32 ``[R, D]``, -inf where nothing is needed or given.
     """
 
     column: jax.Array
@@ -64,6 +66,7 @@ class RuleTable(NamedTuple):
     patience: jax.Array
     rest: jax.Array
     needs: jax.Array
+    gives: jax.Array
 
     @property
     def places(self) -> int:
@@ -85,10 +88,6 @@ class RuleTable(NamedTuple):
         if len(rules) > places:
             raise ValueError(f"{len(rules)} rules, but room for {places}")
         filled = [*rules, *[_NEVER] * (places - len(rules))]
-        needs = np.full((places, columns), -np.inf, np.float32)
-        for row, rule in enumerate(filled):
-            for column, least in rule.needs.items():
-                needs[row, column] = least
         return RuleTable(
             jnp.array([rule.column for rule in filled], jnp.int32),
             jnp.array([rule.below for rule in filled], jnp.float32),
@@ -96,8 +95,18 @@ class RuleTable(NamedTuple):
             jnp.array([rule.policy for rule in filled], jnp.int32),
             jnp.array([rule.patience for rule in filled], jnp.int32),
             jnp.array([rule.rest for rule in filled], jnp.int32),
-            jnp.asarray(needs),
+            _least([rule.needs for rule in filled], columns),
+            _least([rule.gives for rule in filled], columns),
         )
+
+
+def _least(values: Sequence[Mapping[int, float]], columns: int) -> jax.Array:
+    """One row of all columns for each mapping, -inf where it says nothing."""
+    table = np.full((len(values), columns), -np.inf, np.float32)
+    for row, least in enumerate(values):
+        for column, value in least.items():
+            table[row, column] = value
+    return jnp.asarray(table)
 
 
 _NEVER = Rule(column=0, below=-np.inf, until=-np.inf, policy=0, patience=1, rest=1)
@@ -131,14 +140,19 @@ def rules_in_force(table: RuleTable, snapshot: jax.Array, was: InForce) -> InFor
     values = snapshot[:, table.column]
     order = jnp.arange(table.places)
     running = was.rule[:, None] == order
-    wanted = (values <= table.below) | (running & (values < table.until))
-    wanted &= was.spent >= 0
-    wanted &= jnp.all(snapshot[:, None, :] >= table.needs, axis=-1)
+    given = _at_least(snapshot, table.gives)
+    wanted = (values <= table.below) | (running & ((values < table.until) | ~given))
+    wanted &= (was.spent >= 0) & _at_least(snapshot, table.needs)
     first = jnp.argmax(wanted, axis=1).astype(jnp.int32)
     rule = jnp.where(jnp.any(wanted, axis=1), first, -1)
     spent = jnp.where(rule[:, None] == order, was.spent + 1, jnp.minimum(was.spent + 1, 0))
     # What does not come about within its patience gives way.
     return InForce(rule, jnp.where(spent >= table.patience, -table.rest, spent))
+
+
+def _at_least(snapshot: jax.Array, least: jax.Array) -> jax.Array:
+    """bool ``[B, R]``: where snapshots ``[B, D]`` hold all that rows ``[R, D]`` ask for."""
+    return jnp.all(snapshot[:, None, :] >= least, axis=-1)
 
 
 class Maintenance(NamedTuple):

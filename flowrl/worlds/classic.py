@@ -14,6 +14,7 @@ from craftax.craftax_classic.constants import (
     CLOSE_BLOCKS,
     DIRECTIONS,
     OBS_DIM,
+    SOLID_BLOCKS,
     Achievement,
     Action,
     BlockType,
@@ -33,6 +34,7 @@ from flowrl.worlds.descriptions import CLASSIC
 from flowrl.worlds.memory import TileMemory
 from flowrl.worlds.mobs import MobsInView, mob_in_front, mob_plane, nearest_mobs, place_in_view
 from flowrl.worlds.pictures import Picture, stock_picture
+from flowrl.worlds.shelter import SHELTER_FIELDS, open_tiles, shelter_columns, shelter_features
 from flowrl.worlds.snapshot import Field
 from flowrl.worlds.states import strongly_typed, tiles_at
 
@@ -59,6 +61,13 @@ REACHABLE = tuple(
 )
 """Tile kinds that ``near`` answers for: what one crafts at, mines, drinks or must avoid."""
 
+WALKABLE = np.isin(
+    np.arange(len(BlockType)),
+    [*np.asarray(SOLID_BLOCKS), BlockType.LAVA.value, BlockType.OUT_OF_BOUNDS.value],
+    invert=True,
+)
+"""bool ``[tile kinds]``: where creatures walk."""
+
 
 class State(NamedTuple):
     """The stock env state and the agent's memory (uint8 ``[1, padded rows, padded columns]``)."""
@@ -73,6 +82,7 @@ class _View(NamedTuple):
     env: Any
     explored: jax.Array
     near: jax.Array
+    open: tuple[jax.Array, jax.Array]
     facing: jax.Array
     facing_mob: jax.Array
     facing_health: jax.Array
@@ -116,6 +126,7 @@ _GROUPS = (
                     f"near:{n}") for n in _names(REACHABLE)),
         lambda view: view.near,
     ),
+    ColumnGroup(SHELTER_FIELDS, lambda view: shelter_columns(*view.open)),
     ColumnGroup(
         (
             Field("facing.block", "int32", "BlockType", "the tile in front: what the DO action acts on"),
@@ -232,8 +243,8 @@ class ClassicWorld:
             state.memory, jnp.int32(0), env.player_position, jnp.asarray(_kinds(REMEMBERED))
         )
         mobs = self._mobs_in_view(env)
-        view = self._view(state, nearest, mobs)
-        tiles = jnp.stack([self._tiles_in_view(env), mob_plane(mobs, self.view_shape)])
+        tiles = self._tiles_in_view(env)
+        view = self._view(state, jnp.asarray(WALKABLE)[tiles], nearest, mobs)
         features = jnp.concatenate(
             [
                 _inventory(view) / CAPACITY,
@@ -241,15 +252,19 @@ class ClassicWorld:
                 _vitals(view) / CAPACITY,
                 jax.nn.one_hot(env.player_direction - 1, 4),
                 jnp.stack([env.light_level, env.is_sleeping]),
+                shelter_features(*view.open),
                 jax.nn.one_hot(view.facing, len(BlockType)),
                 jax.nn.one_hot(view.facing_mob, len(MOBS) + 1),
                 nearest_features(*nearest),
                 nearest_features(*view.mobs),
             ]
         )
-        return Perception(tiles, features.astype(jnp.float32), self._reader(view))
+        planes = jnp.stack([tiles, mob_plane(mobs, self.view_shape)])
+        return Perception(planes, features.astype(jnp.float32), self._reader(view))
 
-    def _view(self, state: State, nearest: tuple[jax.Array, jax.Array], mobs: MobsInView) -> _View:
+    def _view(
+        self, state: State, walkable: jax.Array, nearest: tuple[jax.Array, jax.Array], mobs: MobsInView
+    ) -> _View:
         env = state.env
         blocks = tiles_at(env.map, env.player_position + CLOSE_BLOCKS, BlockType.OUT_OF_BOUNDS.value)
         ahead = DIRECTIONS[env.player_direction]
@@ -258,6 +273,7 @@ class ClassicWorld:
             env,
             explored=self._memory.explored(state.memory, jnp.int32(0)),
             near=jnp.any(blocks == _kinds(REACHABLE)[:, None], axis=-1),
+            open=open_tiles(walkable),
             facing=tiles_at(env.map, (env.player_position + ahead)[None], BlockType.OUT_OF_BOUNDS.value)[0],
             facing_mob=facing_mob,
             facing_health=facing_health,

@@ -15,6 +15,7 @@ from craftax.craftax.constants import (
     CLOSE_BLOCKS,
     DIRECTIONS,
     OBS_DIM,
+    SOLID_BLOCKS,
     Achievement,
     Action,
     BlockType,
@@ -35,6 +36,7 @@ from flowrl.worlds.descriptions import FULL
 from flowrl.worlds.memory import TileMemory
 from flowrl.worlds.mobs import MobsInView, mob_in_front, mob_plane, nearest_mobs, place_in_view
 from flowrl.worlds.pictures import Picture, stock_picture
+from flowrl.worlds.shelter import SHELTER_FIELDS, open_tiles, shelter_columns, shelter_features
 from flowrl.worlds.snapshot import Field
 from flowrl.worlds.states import strongly_typed, tiles_at
 
@@ -80,6 +82,13 @@ REMEMBERED = (
 )  # fmt: skip
 REACHABLE = tuple(block for block in REMEMBERED if block not in (BlockType.GRASS, BlockType.PATH))
 
+WALKABLE = np.isin(
+    np.arange(len(BlockType)),
+    [*SOLID_BLOCKS, BlockType.WATER.value, BlockType.LAVA.value, BlockType.OUT_OF_BOUNDS.value],
+    invert=True,
+)
+"""bool ``[tile kinds]``: where creatures of the overworld walk."""
+
 
 class State(NamedTuple):
     """The stock env state and the agent's memory (uint8 ``[9, padded rows, padded columns]``)."""
@@ -94,6 +103,7 @@ class _View(NamedTuple):
     env: Any
     explored: jax.Array
     near: jax.Array
+    open: tuple[jax.Array, jax.Array]
     facing: jax.Array
     facing_mob: jax.Array
     facing_health: jax.Array
@@ -163,6 +173,7 @@ _GROUPS = (
                     f"near:{n}") for n in _names(REACHABLE)),
         lambda view: view.near,
     ),
+    ColumnGroup(SHELTER_FIELDS, lambda view: shelter_columns(*view.open)),
     ColumnGroup(
         (
             Field("facing.block", "int32", "BlockType", "the tile in front: what the DO action acts on"),
@@ -316,7 +327,8 @@ class FullWorld:
         )
         blocks, items, lit = self._tiles_in_view(env)
         mobs = self._mobs_in_view(env, lit)
-        view = self._view(state, nearest, mobs)
+        # What lies in the dark may be walked on, for all that the agent knows.
+        view = self._view(state, jnp.asarray(WALKABLE)[blocks] | ~lit, nearest, mobs)
         planes = jnp.stack([blocks, items, mob_plane(mobs, self.view_shape)])
         features = jnp.concatenate(
             [
@@ -329,6 +341,7 @@ class FullWorld:
                 jax.nn.one_hot(env.player_direction - 1, 4),
                 jax.nn.one_hot(env.player_level, self._memory.floors),
                 jnp.stack([env.light_level, env.is_sleeping, env.is_resting]),
+                shelter_features(*view.open),
                 env.monsters_killed[env.player_level][None] / 10,
                 jax.nn.one_hot(view.facing, len(BlockType)),
                 jax.nn.one_hot((view.facing_mob + MOB_TYPES - 1) // MOB_TYPES, len(_CLASSES) + 1),
@@ -338,7 +351,9 @@ class FullWorld:
         )
         return Perception((planes * lit).astype(jnp.uint8), features.astype(jnp.float32), self._reader(view))
 
-    def _view(self, state: State, nearest: tuple[jax.Array, jax.Array], mobs: MobsInView) -> _View:
+    def _view(
+        self, state: State, walkable: jax.Array, nearest: tuple[jax.Array, jax.Array], mobs: MobsInView
+    ) -> _View:
         env = state.env
         around = jnp.concatenate([env.player_position[None], env.player_position + CLOSE_BLOCKS])
         floor = env.player_level
@@ -352,6 +367,7 @@ class FullWorld:
             env,
             explored=self._memory.explored(state.memory, floor),
             near=jnp.any((blocks == wanted) | (items == wanted), axis=-1),
+            open=open_tiles(walkable),
             facing=tiles_at(env.map, front, BlockType.OUT_OF_BOUNDS.value, floor)[0],
             facing_mob=facing_mob,
             facing_health=facing_health,

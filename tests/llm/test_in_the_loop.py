@@ -55,7 +55,13 @@ class Done:
     err: str
 
 
-def bottomup(graph_path: Path, *flags: str, server: LoopbackServer | None, wandb: bool = False) -> Done:
+def bottomup(
+    graph_path: Path,
+    *flags: str,
+    server: LoopbackServer | None,
+    wandb: bool = False,
+    module: str = "flowrl.bottomup",
+) -> Done:
     """``python -m flowrl.bottomup`` on ``graph_path``; without a server it has neither key nor network."""
     environment = dict(os.environ)
     if server is not None:
@@ -64,7 +70,7 @@ def bottomup(graph_path: Path, *flags: str, server: LoopbackServer | None, wandb
         (graph_path.parent / "no_network").mkdir(exist_ok=True)
         (graph_path.parent / "no_network" / "sitecustomize.py").write_text(NO_NETWORK)
         environment["PYTHONPATH"] = str(graph_path.parent / "no_network")
-    command = [sys.executable, "-m", "flowrl.bottomup", "--env_name", WORLD, "--graph-path", str(graph_path)]
+    command = [sys.executable, "-m", module, "--env_name", WORLD, "--graph-path", str(graph_path)]
     command += [*itertools.chain(*SMALL.items()), "--use_wandb" if wandb else "--no-use_wandb", *flags]
     # Without the analyst: how often it is asked depends on what training gave.
     command += ["--no-refine"]
@@ -167,6 +173,27 @@ def test_a_recorded_run_replays_to_the_same_graph_without_a_network(learned: Pat
         assert other["llm"]["total"]["cost"] == "free"
     assert first["edges"] == second["edges"]
     assert second["failures"] == []
+
+
+def test_the_parallel_command_with_four_slots_and_wandb(tmp_path: Path, server: LoopbackServer) -> None:
+    """The cluster page's command, shortened: several conversations at a time, one wandb run a skill."""
+    graph = tmp_path / "graph"
+    run = bottomup(
+        graph, "--llm_name", "gpt-5", "--max_nodes", "4", "--max_parallel_skills", "4",
+        server=server, wandb=True, module="flowrl.bottomup_parallel",
+    )  # fmt: skip
+    assert run.code == 0, run.err
+    shown = summary(graph)
+    names = [node["name"] for node in shown["nodes"]]
+    assert len(set(names)) == 4
+    assert names[0] == "collect_wood"
+    assert all(node["llm"]["coder"] == "gpt-5" for node in shown["nodes"])
+    asked = shown["llm"]["by_model"]["gpt-5"]
+    assert asked["requests"] == len(server.requests) >= 3 * 4
+    tracked = {path.name for path in (graph / "wandb").glob("offline-run-*")}
+    assert len(tracked) >= 4
+    assert files_with(KEY, graph) == []
+    assert KEY not in run.out + run.err
 
 
 def test_two_models_by_role_and_the_fallback_when_the_first_is_down(

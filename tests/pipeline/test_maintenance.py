@@ -70,7 +70,26 @@ def test_a_skill_that_requires_something_serves_where_that_is_there(world: World
     sword = {"inventory:wood_sword": ONE}
     graph = graph_of(world, fight=(sword, {"achievement:defeat_zombie": ONE}, 99))
     [served] = maintenance_rules(graph, world)
-    assert served.rule.needs == {world.snapshot_spec.fact_columns["inventory:wood_sword"]: 1}
+    columns = world.snapshot_spec.fact_columns
+    assert served.rule.needs == {columns["inventory:wood_sword"]: 1, columns["near:way_out"]: 1}
+
+
+def test_who_sleeps_in_a_shelter_first_gets_there_and_leaves_it_again(world: World) -> None:
+    """Two rules watch the energy; the one that sleeps, where there is a shelter, goes first."""
+    graph = graph_of(
+        world,
+        nap=({"near:shelter": ONE}, {"vital:energy": ONE, "near:way_out": ONE}, 90),
+        dig=({"inventory:wood_pickaxe": ONE}, {"near:shelter": ONE}, 80),
+        carve=({}, {"inventory:wood_pickaxe": ONE}, 80),
+    )
+    rules = maintenance_rules(graph, world)
+    assert [served.label for served in rules] == ["vital:energy", "vital:energy, first dig"]
+    nap, dig = (served.rule for served in rules)
+    columns = world.snapshot_spec.fact_columns
+    assert (nap.needs, nap.gives) == ({columns["near:shelter"]: 1}, {columns["near:way_out"]: 1})
+    assert dig.needs == {columns["inventory:wood_pickaxe"]: 1, columns["near:way_out"]: 1}
+    assert (nap.column, nap.below, nap.until) == (dig.column, dig.below, dig.until)
+    assert provided_first(rules, graph, world) == ["inventory:wood_pickaxe"]
 
 
 def test_a_skill_that_uses_something_up_serves_no_rule(world: World) -> None:
@@ -100,7 +119,13 @@ def test_there_is_a_place_for_every_rule_of_a_world(world: World) -> None:
     everything = graph_of(world, paragon=({}, gains, 99))
     labels = [served.label for served in maintenance_rules(everything, world)]
     assert labels[:2] == ["defend:zombie", "defend:skeleton"]
-    assert len(labels) == rule_places(world) == 2 + len(world.vocabulary.of_kind(FactKind.VITAL))
+    watched = 2 + len(world.vocabulary.of_kind(FactKind.VITAL))
+    assert len(labels) == watched
+    # Each may have to get to one of several places first.
+    for node in graph_of(world, paragon=({"near:shelter": ONE, "near:water": ONE}, gains, 99)).nodes:
+        graph = graph_of(world, dig=({}, {"near:shelter": ONE}, 9), walk=({}, {"near:water": ONE}, 9))
+        graph = graph.with_node(dataclasses.replace(node, index=2))
+        assert len(maintenance_rules(graph, world)) == 2 * watched == rule_places(world)
 
 
 def test_other_achievements_and_creatures_without_a_distance_give_no_rule() -> None:

@@ -71,7 +71,7 @@ def test_two_skills_from_start_to_end_compile_the_big_programs_once() -> None:
             params = jax.device_get(trainer.params(0))
             runner.run(task, params, starts, jax.random.key(number))
             worlds = programs.fresh(jax.random.key(9 + number), BANK)
-            reached = executor.reach(plan, [task], [params], worlds, BANK, 20, jax.random.key(number))
+            reached = executor.reach(plan, [task], [params], worlds, 20, jax.random.key(number))
             assert reached.starts is not None
             assert reached.starts.rows == BANK
             starts = reached.starts

@@ -51,6 +51,13 @@ def test_a_rule_waits_for_what_its_policy_needs() -> None:
     assert in_turn([rule], [{BRICKS: b} for b in (0, 1, 2, 1)]) == [-1, -1, 0, -1]
 
 
+def test_a_rule_goes_on_until_what_it_gives_is_there() -> None:
+    """Rested, but still walled in."""
+    rule = Rule(COINS, below=1, until=3, policy=0, patience=99, rest=1, gives={BRICKS: 2})
+    rows = [{COINS: 1}, {COINS: 4}, {COINS: 4, BRICKS: 1}, {COINS: 4, BRICKS: 2}, {COINS: 4}]
+    assert in_turn([rule], rows) == [0, 0, 0, -1, -1]
+
+
 def test_empty_places_never_begin_and_too_many_rules_are_refused() -> None:
     rule = Rule(COINS, below=1, until=2, policy=0, patience=99, rest=1)
     assert in_turn([rule], [{COINS: 0}, {COINS: 9}], places=3) == [0, -1]

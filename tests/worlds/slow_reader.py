@@ -157,6 +157,8 @@ class SlowReader:
         if namespace == "achievements":
             known = FullAchievement if self.studio.full else ClassicAchievement
             return bool(env.achievements[known[name.upper()].value])
+        if namespace == "near" and name in ("way_out", "shelter"):
+            return (3 in self._walk().values()) == (name == "way_out")
         if namespace == "near":
             kind = _tile_kind(name, self.studio.full)
             around = [(d, r) for d in (-1, 0, 1) for r in (-1, 0, 1) if (d, r) != (0, 0) or self.studio.full]
@@ -170,6 +172,25 @@ class SlowReader:
                 return max((health for _, health in there), default=0)
             return name in [c.removesuffix("_mobs").removesuffix("s") for c, _ in there]
         return self._of_the_moment(namespace)
+
+    def _walk(self) -> dict[tuple[int, int], int]:
+        """Offsets of the tiles within three steps of the agent, and how many steps each takes."""
+        kinds = BlockType if self.studio.full else ClassicBlockType
+        walls = (
+            "STONE TREE COAL IRON DIAMOND CRAFTING_TABLE FURNACE PLANT RIPE_PLANT WATER LAVA OUT_OF_BOUNDS "
+            "WALL WALL_MOSS STALAGMITE SAPPHIRE RUBY CHEST FOUNTAIN FIRE_TREE ENCHANTMENT_TABLE_FIRE "
+            "ENCHANTMENT_TABLE_ICE GRAVE GRAVE2 GRAVE3 NECROMANCER"
+        )
+        solid = {kinds[name].value for name in walls.split() if name in kinds.__members__}
+        steps = {(0, 0): 0}
+        for at in (queue := [(0, 0)]):
+            for down, right in dict(DIRECTIONS.values()).values():
+                there = (at[0] + down, at[1] + right)
+                blocked = self.lit(*there) and self.block(*there) in solid
+                if steps[at] < 3 and there not in steps and not blocked:
+                    steps[there] = steps[at] + 1
+                    queue.append(there)
+        return steps
 
     def _in_the_bag(self, name: str) -> Any:
         inventory = self.env.inventory
@@ -187,6 +208,7 @@ class SlowReader:
             "resting": lambda: bool(env.is_resting),
             "floor": lambda: self.floor,
             "explored": lambda: int((self.memory[self.floor] != 0).sum()),
+            "open_tiles": lambda: len(self._walk()) - 1,
             "kills_on_floor": lambda: int(env.monsters_killed[self.floor]),
         }[name]()
 
