@@ -43,6 +43,8 @@ class TrainingJob:
         env_steps: already spent on this skill; training counts on from them, up to the budget.
         round: how often it was submitted before. Each round draws other worlds, so that what was learned
             from one round's validation is not proved on the same episodes again.
+        refine: whether its operator is held against trajectories. Not again when it was and only turned out to
+            gain more: from the same starts, to at least the same end, nothing else would show.
     """
 
     id: int
@@ -56,6 +58,7 @@ class TrainingJob:
     params: Tree | None = None
     env_steps: EnvSteps = field(default_factory=EnvSteps)
     round: int = 0
+    refine: bool = True
 
     @property
     def name(self) -> str:

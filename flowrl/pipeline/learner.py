@@ -207,10 +207,14 @@ class SkillInTraining:
         )
 
     @property
+    def _refines(self) -> bool:
+        return self._config.validation.refine and self.job.refine
+
+    @property
     def _doubtful(self) -> bool:
         """Whether there was no success for so long that its operator may be what is wrong; said once."""
         return (
-            self._config.validation.refine
+            self._refines
             and not self._doubted
             and self._window.full
             and not self._window.success
@@ -262,7 +266,7 @@ class SkillInTraining:
             )
 
     def _refine(self) -> None:
-        if not self._config.validation.refine:
+        if not self._refines:
             return
         assert self.starts is not None
         operator = self.job.proposal.operator

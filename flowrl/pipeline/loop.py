@@ -235,6 +235,7 @@ class BottomUp:
             params=outcome.params,
             env_steps=outcome.env_steps,
             round=job.round + 1,
+            refine=not refined.gains_more,
         )
         return _Underway(following, proposed)
 

@@ -93,6 +93,13 @@ class Refined:
         """Whether the operator as declared is wrong."""
         return self.operator != self.before
 
+    @property
+    def gains_more(self) -> bool:
+        """Whether all that is wrong with the operator as declared is that it leaves gains out."""
+        before, after = self.before, self.operator
+        same_needs = (before.requires, before.consumes) == (after.requires, after.consumes)
+        return self.corrected and same_needs and before.gains.items() <= after.gains.items()
+
     def noting(self, sentence: str) -> Refined:
         """The same, with one sentence more."""
         return dataclasses.replace(self, note=" ".join(filter(None, (self.note, sentence))))

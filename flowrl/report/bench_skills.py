@@ -23,7 +23,7 @@ START_STATES = 128
 """Start states of a benchmark's skill: enough to fill a batch."""
 
 DISTINCT_SKILLS = 4
-"""Of the playbook's skills without requirements, the first so many serve: wood, water, a sapling, food."""
+"""Of the playbook's skills without requirements, the first so many serve."""
 
 _EPISODE_STEPS = 300
 

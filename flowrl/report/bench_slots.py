@@ -37,8 +37,8 @@ class SlotsRun:
         device: what trained.
         env_steps: trained in all; those of idle slots do not count.
         timed_steps, timed_s: without the first update, which compiles; refills count.
-        refill_s: for each refill, seconds from the slot's becoming free to the end of its next skill's first
-            update: start worlds, a judge of its own, the update of all slots.
+        refill_s: for each refill, seconds from the slot's becoming free to its training the next skill, that
+            is, until the skill's first env step is judged: start worlds, first parameters, a judge of its own.
         refill_compiles: how often :data:`EXPENSIVE` programs were compiled during refills.
     """
 
@@ -74,12 +74,15 @@ def train_in_slots(bench: Workbench, tasks: Mapping[int, Task], env_steps: int) 
     updates_left: dict[int, int] = {}
     freed_at: dict[int, float] = {}
     first_ended = None
+    first_judged = _FirstJudged()
+    bench.trainer.observe = first_judged
     while waiting or updates_left:
         with compilations() as compiled:
             for slot in [slot for slot in range(shape.num_slots) if slot not in updates_left]:
                 if waiting:
                     _fill(bench, slot, *waiting.popleft())
                     updates_left[slot] = updates
+            first_judged.at = None
             bench.trainer.update()
         ended = time.perf_counter()
         run.env_steps += len(updates_left) * a_slots_steps
@@ -88,7 +91,8 @@ def train_in_slots(bench: Workbench, tasks: Mapping[int, Task], env_steps: int) 
         else:
             run.timed_steps += len(updates_left) * a_slots_steps
         refilled = freed_at.keys() & updates_left.keys()
-        run.refill_s.extend(ended - freed_at.pop(slot) for slot in refilled)
+        assert first_judged.at is not None
+        run.refill_s.extend(first_judged.at - freed_at.pop(slot) for slot in refilled)
         if refilled:
             run.refill_compiles += sum(compiled[name] for name in EXPENSIVE)
         updates_left = {slot: left - 1 for slot, left in updates_left.items()}
@@ -98,6 +102,18 @@ def train_in_slots(bench: Workbench, tasks: Mapping[int, Task], env_steps: int) 
             freed_at[slot] = time.perf_counter()
         run.timed_s = ended - first_ended
     return run
+
+
+class _FirstJudged:
+    """Notes when an update's first env step has been judged in all slots."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+
+    def __call__(self, stage: str, outputs: object) -> None:
+        if stage == "judge" and self.at is None:
+            jax.block_until_ready(outputs)
+            self.at = time.perf_counter()
 
 
 def _fill(bench: Workbench, slot: int, number: int, task: Task) -> None:

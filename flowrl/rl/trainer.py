@@ -101,7 +101,7 @@ class SlotTrainer:
         self.settings = settings
         self.network = make_network(programs, shape.layer_size)
         self._seed = seed
-        self._observe = observe or (lambda _stage, _outputs: None)
+        self.observe: Observer = observe or (lambda _stage, _outputs: None)
         self._key = jax.random.key(seed)
         self._tasks: list[Task | None] = [None] * shape.num_slots
         self._judges: list[Callable[..., Verdict]] = [_idle_judge(shape.num_envs)] * shape.num_slots
@@ -193,7 +193,7 @@ class SlotTrainer:
             carry.params, carry.opt_state, carry.rollout, carry.seen, carry.progress, carry.verdicts,
             self._tables, keys, jnp.asarray(lr_scales or [1.0] * self.shape.num_slots, jnp.float32),
         )  # fmt: skip
-        self._observe("update", metrics)
+        self.observe("update", metrics)
         self._carry = carry._replace(params=params, opt_state=opt_state)
         return self._reports(jax.device_get(metrics))
 
@@ -202,14 +202,14 @@ class SlotTrainer:
             carry.params, carry.rollout, carry.states, carry.progress, carry.in_force, carry.seen,
             carry.verdicts, self._bank, self._tables, self.maintenance, self._next_key(), np.int32(t),
         )  # fmt: skip
-        self._observe("policy", actions)
+        self.observe("policy", actions)
         placed = self.programs.advance(states, actions, self._next_key())
-        self._observe("env", placed.seen)
+        self.observe("env", placed.seen)
         now = placed.seen
         verdicts = tuple(
             judge_slot(progress, now.snapshot, now.died, now.time_up) for judge_slot in self._judges
         )
-        self._observe("judge", verdicts)
+        self.observe("judge", verdicts)
         return _Carry(
             carry.params, carry.opt_state, rollout, placed.states, progress, in_force, now, verdicts
         )

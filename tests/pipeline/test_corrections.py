@@ -72,6 +72,18 @@ def test_a_dear_table_is_found_to_be_cheap_and_plans_get_shorter(run_toy: RunToy
     assert kept[0]["before"] == kept[0]["after"]
 
 
+def test_who_only_gains_more_is_validated_once_more_but_not_refined(run_toy: RunToy) -> None:
+    modest = WOOD.replace(', "achievement:gather": 1', "")
+    done = run_toy((modest,), max_nodes=1, validation=REFINING)
+    assert done.raised is None
+    assert set(done.graph.node("collect_wood").operator.gains) == {"inventory:wood", "achievement:gather"}
+    [once] = refined(done, "collect_wood")
+    assert [change["fact"] for change in once.changes] == ["achievement:gather"]
+    after = stages(done, "collect_wood")
+    after = after[after.index("refine") + 1 :]
+    assert (after.count("validate") >= 1, after.count("refine")) == (True, 0)
+
+
 def test_a_gain_that_never_comes_is_noticed_long_before_the_budget_is_spent(run_toy: RunToy) -> None:
     done = run_toy((WOOD_AND_DIAMOND,), max_nodes=1, validation=REFINING, ppo={"total_timesteps": 80_000})
     assert done.raised is None
