@@ -43,8 +43,8 @@ class TrainingJob:
         env_steps: already spent on this skill; training counts on from them, up to the budget.
         round: how often it was submitted before. Each round draws other worlds, so that what was learned
             from one round's validation is not proved on the same episodes again.
-        refine: whether its operator is held against trajectories. Not again when it was and only turned out to
-            gain more: from the same starts, to at least the same end, nothing else would show.
+        refine: whether its operator is held against trajectories. Not again when it was and only turned out
+            to gain more: from the same starts, to at least the same end, nothing else would show.
     """
 
     id: int

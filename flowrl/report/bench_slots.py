@@ -38,7 +38,7 @@ class SlotsRun:
         env_steps: trained in all; those of idle slots do not count.
         timed_steps, timed_s: without the first update, which compiles; refills count.
         refill_s: for each refill, seconds from the slot's becoming free to its training the next skill, that
-            is, until the skill's first env step is judged: start worlds, first parameters, a judge of its own.
+            is, until its first env step is judged: start worlds, first parameters, a judge of its own.
         refill_compiles: how often :data:`EXPENSIVE` programs were compiled during refills.
     """
 
