@@ -17,6 +17,7 @@ from flowrl.errors import ProposalRefused
 from flowrl.pipeline.events import Listener, SkillValidated, StageStarted, TrainingProgress
 from flowrl.pipeline.jobs import TrainingJob
 from flowrl.pipeline.library import LearnedSkill, SkillLibrary
+from flowrl.pipeline.maintenance import lowest_vitals
 from flowrl.pipeline.prepare import StartStateSource
 from flowrl.pipeline.refine import Refined, refine_skill
 from flowrl.pipeline.running_estimates import WINDOW_UPDATES, SuccessWindow, UpdateClock
@@ -25,6 +26,7 @@ from flowrl.pipeline.tasks import make_task
 from flowrl.pipeline.workbench import Workbench
 from flowrl.rl.environment import Placed
 from flowrl.rl.episodes import Outcomes
+from flowrl.rl.network import without_actions
 from flowrl.rl.task import Task
 from flowrl.rl.trainer import SlotReport
 from flowrl.skills.evidence import Evidence
@@ -125,13 +127,23 @@ class SkillInTraining:
             self.starts = self._source.training(self._bench.shape.bank_size)
         share = self._refresh_part / self._bench.shape.bank_size
         self._refresh_cost = int(share * (self.env_steps.prepare - before))
-        self._bench.trainer.assign(self.slot, self._task, self.starts, self._first_params())
+        bank = self._varied(self.starts)
+        self._bench.trainer.assign(self.slot, self._task, bank, self._first_params())
         self._emit(StageStarted("train", self.job.name, f"up to {self.budget:,} env steps"))
 
     def _first_params(self) -> Any:
         if self.job.params is not None:
             return jax.tree.map(jnp.asarray, self.job.params)
-        return self._bench.trainer.initial_params(self._key("params"))
+        params = self._bench.trainer.initial_params(self._key("params"))
+        gained = self.job.proposal.operator.gains.keys()
+        sleep = self._bench.world.sleep_actions
+        barred = [action for action, sakes in sleep.items() if gained.isdisjoint(sakes)]
+        # Measured: one accidental SLEEP leaves the player helpless for 11 to 60 steps (docs/LOG.md).
+        return without_actions(params, barred) if barred else params
+
+    def _varied(self, starts: Placed) -> Placed:
+        lowest = lowest_vitals(self.job.proposal.operator, self._bench.world)
+        return self._bench.varied(starts, lowest, self._key("varied", self._refreshes)) if lowest else starts
 
     def _key(self, *purpose: str | int) -> jax.Array:
         """A random key that depends on the run's seed, the job and the purpose alone."""
@@ -190,7 +202,7 @@ class SkillInTraining:
         self._refreshed += self._refresh_cost
         if fresh is not None and fresh.rows == part:
             at = self._refreshes * part % size
-            self._bench.trainer.refresh(self.slot, fresh, min(at, size - part))
+            self._bench.trainer.refresh(self.slot, self._varied(fresh), min(at, size - part))
             self._refreshes += 1
 
     @property

@@ -108,6 +108,18 @@ def _from_outside(needs: Mapping[int, float], world: World) -> Mapping[int, floa
     return {**needs, **_here([_WAY_OUT], world)}
 
 
+def lowest_vitals(operator: Operator, world: World) -> list[int]:
+    """The vitals with which a skill's training may begin, at least, in the vocabulary's order.
+
+    A skill that gains a vital is called when that is low; of the others none is so low that a rule would go
+    before the skill at once.
+    """
+    return [
+        1 if fact.name in operator.gains else int(TIRED_BELOW * world.initial_facts[fact.name]) + 1
+        for fact in world.vocabulary.of_kind(FactKind.VITAL)
+    ]
+
+
 def provided_first(rules: Sequence[ServedRule], graph: SkillGraph, world: World) -> list[str]:
     """Facts without which a rule's skill can do nothing and that an accepted skill gains, such as a sword.
 

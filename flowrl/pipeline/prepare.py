@@ -104,14 +104,16 @@ class StartStateSource:
     ) -> Placed:
         """``count`` start states, at least ``least``, drawn from all that a number of worlds lead to.
 
-        Every world is carried through to its end: whoever takes the first ``count`` states that come in gets
-        worlds in which the plan ends soon, players that are well, and daylight (docs/LOG.md).
+        As many worlds at a time as there are envs, and nearly every one carried through to its end: whoever
+        takes the first ``count`` states that come in gets worlds in which the plan ends soon, players that
+        are well, and daylight (docs/LOG.md).
         """
         parts: list[Placed] = []
         found = attempts = deaths = 0
-        for part in range(ROUNDS):
+        batch = self.bench.programs.batch
+        for part in range(ROUNDS * -(-count // batch)):
             stream = stream_number(self.stream, kind, draw, part)
-            reached = self._reach(worlds(stream, count), stream)
+            reached = self._reach(worlds(stream, batch), stream)
             attempts, deaths = attempts + reached.attempts, deaths + reached.deaths
             if reached.starts is not None:
                 parts.append(reached.starts)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from flowrl.config import PPOConfig
 from flowrl.errors import GraphError
 from flowrl.pipeline.sizes import ppo_settings
+from flowrl.rl.compiled import compiled
 from flowrl.rl.environment import EnvPrograms, Placed
 from flowrl.rl.episodes import EpisodeRunner
 from flowrl.rl.executor import PlanExecutor
@@ -34,6 +37,7 @@ class Workbench:
     episodes: EpisodeRunner
     executor: PlanExecutor
     seed: int
+    vary: Callable[[Any, jax.Array, jax.Array], Any]
 
     def training_worlds(self, stream: int, count: int) -> Placed:
         """Fresh worlds to train in; another ``stream`` gives others."""
@@ -46,6 +50,18 @@ class Workbench:
     def probing_worlds(self, count: int) -> Placed:
         """Fresh worlds for random play."""
         return self.programs.fresh(self._key(_PROBING, 0), count)
+
+    def varied(self, starts: Placed, lowest: Sequence[int], key: jax.Array) -> Placed:
+        """``starts`` with every second one at another hour and with other vitals.
+
+        A plan leads to its end by day and to a player that is well; policies are called at night, too, and by
+        rules that see to a vital when it is low.
+
+        Args:
+            lowest: the least value of each vital, in the vocabulary's order.
+        """
+        keys = jax.random.split(key, starts.rows)
+        return self.programs.placed(self.vary(starts.states, jnp.asarray(lowest, jnp.int32), keys))
 
     def _key(self, purpose: int, stream: int) -> jax.Array:
         return jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), purpose), stream)
@@ -83,7 +99,18 @@ def build_workbench(world: World, ppo: PPOConfig, shape: TrainerShape, seed: int
         EpisodeRunner(programs, trainer.network),
         PlanExecutor(programs, trainer.network),
         seed,
+        compiled(functools.partial(_every_second_varied, world)),
     )
+
+
+def _every_second_varied(world: World, states: Any, lowest: jax.Array, keys: jax.Array) -> Any:
+    changed = jax.vmap(world.varied, in_axes=(0, None, 0))(states, lowest, keys)
+    second = jnp.arange(keys.shape[0]) % 2 == 1
+
+    def choose(was: jax.Array, now: jax.Array) -> jax.Array:
+        return jnp.where(second.reshape((-1,) + (1,) * (was.ndim - 1)), now, was)
+
+    return jax.tree.map(choose, states, changed)
 
 
 def states_to_tree(placed: Placed) -> dict[str, np.ndarray]:

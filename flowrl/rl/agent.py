@@ -18,7 +18,7 @@ from flowrl.rl.agent_program import AgentProgram, ProgramTable, standing
 from flowrl.rl.calls import Calls, no_calls, note_calls
 from flowrl.rl.compiled import compiled
 from flowrl.rl.environment import EnvPrograms, Placed, Seen
-from flowrl.rl.network import ActorCritic
+from flowrl.rl.network import ActorCritic, play
 from flowrl.rl.pursuit import Pursuit, nothing_pursued, pursue
 from flowrl.rl.task import GoalTable, Task, goal_features
 
@@ -198,7 +198,7 @@ class Agent:
             policies
         )
         chosen = jnp.take_along_axis(logits, now.policy[None, :, None], axis=0)[0]
-        return jax.random.categorical(key, chosen), now
+        return play(key, chosen), now
 
 
 def _look_at(

@@ -109,6 +109,7 @@ class EnvPrograms:
         self.batch = batch
         self._generate = compiled(self._generate_chunk)
         self._advance = compiled(self._advance_batch, donate=(0,))
+        self._look = compiled(jax.vmap(self._see))
         self.env_steps = 0
         """Env steps made so far, all uses together."""
 
@@ -134,6 +135,10 @@ class EnvPrograms:
         """
         chunks = [self._generate(keys) for keys in _key_chunks(key, count)]
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *chunks)
+
+    def placed(self, states: Any) -> Placed:
+        """Any states with what is seen in them; compiled once for each number of states."""
+        return Placed(states, self._look(states))
 
     def advance(self, states: Any, actions: jax.Array, key: jax.Array) -> Placed:
         """One env step of all B envs. ``states`` is donated: do not use it afterwards."""

@@ -13,7 +13,7 @@ import numpy as np
 from flowrl.rl.compiled import compiled
 from flowrl.rl.environment import EnvPrograms, Placed, Seen
 from flowrl.rl.maintenance import InForce, Maintenance, maintained, rules_in_force
-from flowrl.rl.network import ActorCritic
+from flowrl.rl.network import ActorCritic, play
 from flowrl.rl.task import GoalTable, Progress, Task, Verdict, goal_features, judge
 
 Array = np.ndarray | jax.Array
@@ -140,7 +140,7 @@ class EpisodeRunner:
         if maintenance is not None:
             in_force = rules_in_force(maintenance.table, seen.snapshot, in_force)
             logits = maintained(self._apply, maintenance, in_force.rule, seen.tiles, seen.features, logits)
-        return jax.random.categorical(key, logits), in_force
+        return play(key, logits), in_force
 
     def _apply(self, params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
         output: Any = self._network.apply({"params": params}, tiles, features)

@@ -14,7 +14,7 @@ import numpy as np
 from flowrl.rl.compiled import compiled
 from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows
 from flowrl.rl.maintenance import InForce, Maintenance, maintained, rules_in_force
-from flowrl.rl.network import ActorCritic
+from flowrl.rl.network import ActorCritic, play
 from flowrl.rl.task import GoalTable, Task, goal_features
 
 CHECK_EVERY = 16
@@ -22,6 +22,10 @@ CHECK_EVERY = 16
 
 HOPELESS_BELOW = 50
 """A plan that reaches its goal in fewer than one of so many worlds is given up."""
+
+LEFT_BEHIND = 0.1
+"""Share of the worlds that is not waited for: the time limit is several times the mean, and while a few go on
+to it, all other envs idle."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,8 @@ class PlanExecutor:
     ) -> Reached:
         """Runs the plan in every world, to the goal or to an end.
 
-        At most one state a world is banked, and no world is left half way: what is banked is drawn from all
-        that reach the goal, the slow ones included.
+        At most one state a world is banked, and all but the slowest worlds (:data:`LEFT_BEHIND`) are carried
+        through: whoever banks only the first arrivals gets worlds in which the plan ends soon.
 
         Args:
             plan: conditions and steps; ``plan.policy`` indexes ``tasks`` and ``policies``.
@@ -216,7 +220,7 @@ class PlanExecutor:
             in_force = rules_in_force(maintenance.table, seen.snapshot, run.in_force.restarted(ended))
             run = run._replace(in_force=in_force)
             chosen = maintained(self._apply, maintenance, in_force.rule, seen.tiles, seen.features, chosen)
-        return jax.random.categorical(key, chosen), states, run, seen
+        return play(key, chosen), states, run, seen
 
     def _apply(self, params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
         output: Any = self._network.apply({"params": params}, tiles, features)
@@ -224,9 +228,9 @@ class PlanExecutor:
 
 
 def _over(run: _Run, a_span_is_over: bool) -> bool:
-    """Whether all worlds have ended, or hardly any leads to the goal."""
+    """Whether nearly all worlds have ended, or hardly any leads to the goal."""
     hopeless = a_span_is_over and int(run.filled) * HOPELESS_BELOW < int(run.attempts)
-    return hopeless or not bool(jnp.any(run.first_time))
+    return hopeless or int(run.first_time.sum()) <= LEFT_BEHIND * run.banked.rows
 
 
 def _current_step(table: _Table, snapshot: jax.Array) -> jax.Array:

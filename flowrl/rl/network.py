@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -12,6 +12,14 @@ import numpy as np
 
 Apply = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 """``(params, tiles, features) -> (logits, value)``."""
+
+PLAY_TEMPERATURE = 0.5
+"""What logits are divided by when a trained policy plays: while it is judged, in plans, in whole episodes.
+PPO keeps trying other actions; where what was learned counts, they only cost time (docs/LOG.md)."""
+
+NEVER = -1e4
+"""The bias of an action that a policy may not take: its probability is 0, and so is its gradient. Not lower:
+a rule's policy may take it, and ratios of probabilities must stay finite."""
 
 EMBEDDING_SIZE = 8
 """Floats a tile category is embedded in; summed over the planes of one tile."""
@@ -62,3 +70,15 @@ def init_params(network: ActorCritic, key: jax.Array, view_shape: tuple[int, int
     """Fresh parameters for observations of ``view_shape`` tiles and ``features`` floats."""
     tiles = jnp.zeros((1, len(network.plane_sizes), *view_shape), jnp.uint8)
     return network.init(key, tiles, jnp.zeros((1, features), jnp.float32))["params"]
+
+
+def without_actions(params: Any, actions: Sequence[int]) -> Any:
+    """``params`` of a policy that never takes ``actions``, however long it is trained."""
+    bias = params["policy"]["bias"]
+    bias = bias.at[jnp.asarray(actions, jnp.int32)].set(NEVER)
+    return {**params, "policy": {**params["policy"], "bias": bias}}
+
+
+def play(key: jax.Array, logits: jax.Array) -> jax.Array:
+    """The actions ``[B]`` of a trained policy from logits ``[B, A]``, at :data:`PLAY_TEMPERATURE`."""
+    return jax.random.categorical(key, logits / PLAY_TEMPERATURE)

@@ -79,6 +79,18 @@ class World(Protocol):
     def generate(self, key: jax.Array) -> Any:
         """A fresh world's start state."""
 
+    @property
+    def sleep_actions(self) -> Mapping[int, tuple[str, ...]]:
+        """Actions that leave the player helpless for many steps -> the facts that one takes them for."""
+
+    def varied(self, state: Any, lowest: jax.Array, key: jax.Array) -> Any:
+        """The same place at another hour, with another player's vitals: for training, never for judging.
+
+        Args:
+            lowest: int32 ``[V]``, the least value of each vital, in the vocabulary's order; the greatest is
+                what an episode starts with.
+        """
+
     def step(self, state: Any, action: jax.Array, key: jax.Array) -> Any:
         """The stock env's transition, without any reset, and the memory updated by what is now seen."""
 

@@ -19,6 +19,7 @@ from craftax.craftax_classic.constants import (
     Action,
     BlockType,
 )
+from craftax.craftax_classic.game_logic import calculate_light_level
 from craftax.craftax_env import make_craftax_env_from_name
 
 from flowrl.skills.facts import Fact, FactKind, Vocabulary
@@ -34,7 +35,7 @@ from flowrl.worlds.descriptions import CLASSIC
 from flowrl.worlds.memory import TileMemory
 from flowrl.worlds.mobs import MobsInView, mob_in_front, mob_plane, nearest_mobs, place_in_view
 from flowrl.worlds.pictures import Picture, stock_picture
-from flowrl.worlds.shelter import SHELTER_FIELDS, open_tiles, shelter_columns, shelter_features
+from flowrl.worlds.shelter import SHELTER_FIELDS, WALK, open_tiles, shelter_columns, shelter_features
 from flowrl.worlds.snapshot import Field
 from flowrl.worlds.states import strongly_typed, tiles_at
 
@@ -66,7 +67,7 @@ WALKABLE = np.isin(
     [*np.asarray(SOLID_BLOCKS), BlockType.LAVA.value, BlockType.OUT_OF_BOUNDS.value],
     invert=True,
 )
-"""bool ``[tile kinds]``: where creatures walk."""
+"""bool ``[tile kinds]``: where creatures walk; what was never seen may be walked on, for all one knows."""
 
 
 class State(NamedTuple):
@@ -178,6 +179,10 @@ class ClassicWorld:
         "Action": {action.name: action.value for action in Action},
     }
 
+    sleep_actions: ClassVar[Mapping[int, tuple[str, ...]]] = {
+        Action.SLEEP.value: ("vital:energy", "achievement:wake_up")
+    }
+
     achievement_values: ClassVar[Mapping[str, float]] = {f"achievement:{name}": 1.0 for name in ACHIEVEMENTS}
 
     def __init__(self) -> None:
@@ -206,6 +211,18 @@ class ClassicWorld:
         """A fresh world; the agent remembers what it sees from its start tile."""
         _, env = self._game.reset_env(key, self._params)
         return self._look(State(strongly_typed(env), self._memory.empty()))
+
+    def varied(self, state: State, lowest: jax.Array, key: jax.Array) -> State:
+        """See :meth:`flowrl.worlds.base.World.varied`."""
+        hour, levels = jax.random.split(key)
+        timestep = state.env.timestep + jax.random.randint(hour, (), 0, self._params.day_length)
+        vitals = jax.random.randint(levels, (len(VITALS),), lowest, CAPACITY + 1)
+        env = state.env.replace(
+            timestep=timestep,
+            light_level=calculate_light_level(timestep, self._params),
+            **{f"player_{name}": level for name, level in zip(VITALS, vitals, strict=True)},
+        )
+        return State(strongly_typed(env), state.memory)
 
     def step(self, state: State, action: jax.Array, key: jax.Array) -> State:
         """The stock transition; the memory takes in what is now in view."""
@@ -244,7 +261,7 @@ class ClassicWorld:
         )
         mobs = self._mobs_in_view(env)
         tiles = self._tiles_in_view(env)
-        view = self._view(state, jnp.asarray(WALKABLE)[tiles], nearest, mobs)
+        view = self._view(state, nearest, mobs)
         features = jnp.concatenate(
             [
                 _inventory(view) / CAPACITY,
@@ -262,18 +279,19 @@ class ClassicWorld:
         planes = jnp.stack([tiles, mob_plane(mobs, self.view_shape)])
         return Perception(planes, features.astype(jnp.float32), self._reader(view))
 
-    def _view(
-        self, state: State, walkable: jax.Array, nearest: tuple[jax.Array, jax.Array], mobs: MobsInView
-    ) -> _View:
+    def _view(self, state: State, nearest: tuple[jax.Array, jax.Array], mobs: MobsInView) -> _View:
         env = state.env
         blocks = tiles_at(env.map, env.player_position + CLOSE_BLOCKS, BlockType.OUT_OF_BOUNDS.value)
+        around = self._memory.around(
+            state.memory, jnp.int32(0), env.player_position, WALK, BlockType.OUT_OF_BOUNDS.value
+        )
         ahead = DIRECTIONS[env.player_direction]
         facing_mob, facing_health = mob_in_front(mobs, self.view_shape, ahead)
         return _View(
             env,
             explored=self._memory.explored(state.memory, jnp.int32(0)),
             near=jnp.any(blocks == _kinds(REACHABLE)[:, None], axis=-1),
-            open=open_tiles(walkable),
+            open=open_tiles(jnp.asarray(WALKABLE)[around]),
             facing=tiles_at(env.map, (env.player_position + ahead)[None], BlockType.OUT_OF_BOUNDS.value)[0],
             facing_mob=facing_mob,
             facing_health=facing_health,

@@ -21,6 +21,7 @@ from craftax.craftax.constants import (
     BlockType,
     ItemType,
 )
+from craftax.craftax.util.game_logic_utils import calculate_light_level
 from craftax.craftax_env import make_craftax_env_from_name
 
 from flowrl.skills.facts import Fact, FactKind, Vocabulary
@@ -36,7 +37,7 @@ from flowrl.worlds.descriptions import FULL
 from flowrl.worlds.memory import TileMemory
 from flowrl.worlds.mobs import MobsInView, mob_in_front, mob_plane, nearest_mobs, place_in_view
 from flowrl.worlds.pictures import Picture, stock_picture
-from flowrl.worlds.shelter import SHELTER_FIELDS, open_tiles, shelter_columns, shelter_features
+from flowrl.worlds.shelter import SHELTER_FIELDS, WALK, open_tiles, shelter_columns, shelter_features
 from flowrl.worlds.snapshot import Field
 from flowrl.worlds.states import strongly_typed, tiles_at
 
@@ -83,11 +84,11 @@ REMEMBERED = (
 REACHABLE = tuple(block for block in REMEMBERED if block not in (BlockType.GRASS, BlockType.PATH))
 
 WALKABLE = np.isin(
-    np.arange(len(BlockType)),
+    np.arange(len(BlockType) + len(ItemType)),
     [*SOLID_BLOCKS, BlockType.WATER.value, BlockType.LAVA.value, BlockType.OUT_OF_BOUNDS.value],
     invert=True,
 )
-"""bool ``[tile kinds]``: where creatures of the overworld walk."""
+"""bool ``[tile kinds, ladders included]``: where creatures of the overworld walk, and what was never seen."""
 
 
 class State(NamedTuple):
@@ -241,6 +242,11 @@ class FullWorld:
         "Action": {action.name: action.value for action in Action},
     }
 
+    sleep_actions: ClassVar[Mapping[int, tuple[str, ...]]] = {
+        Action.SLEEP.value: ("vital:energy", "achievement:wake_up"),
+        Action.REST.value: ("vital:health",),
+    }
+
     achievement_values: ClassVar[Mapping[str, float]] = {
         f"achievement:{name}": float(value)
         for name, value in zip(ACHIEVEMENTS, ACHIEVEMENT_REWARD_MAP, strict=True)
@@ -289,6 +295,19 @@ class FullWorld:
         _, env = self._game.reset_env(key, self._params)
         return self._look(State(strongly_typed(env), self._memory.empty()))
 
+    def varied(self, state: State, lowest: jax.Array, key: jax.Array) -> State:
+        """See :meth:`flowrl.worlds.base.World.varied`."""
+        hour, levels = jax.random.split(key)
+        timestep = state.env.timestep + jax.random.randint(hour, (), 0, self._params.day_length)
+        vitals = jax.random.randint(levels, (len(VITALS),), lowest, VITAL_START + 1)
+        changed = {f"player_{name}": level for name, level in zip(VITALS, vitals, strict=True)}
+        env = state.env.replace(
+            timestep=timestep,
+            light_level=calculate_light_level(timestep, self._params),
+            **{name: level.astype(getattr(state.env, name).dtype) for name, level in changed.items()},
+        )
+        return State(strongly_typed(env), state.memory)
+
     def step(self, state: State, action: jax.Array, key: jax.Array) -> State:
         """The stock transition; the memory takes in what is now in view and lit."""
         _, env, _, _, _ = self._game.step_env(key, state.env, action, self._params)
@@ -327,8 +346,7 @@ class FullWorld:
         )
         blocks, items, lit = self._tiles_in_view(env)
         mobs = self._mobs_in_view(env, lit)
-        # What lies in the dark may be walked on, for all that the agent knows.
-        view = self._view(state, jnp.asarray(WALKABLE)[blocks] | ~lit, nearest, mobs)
+        view = self._view(state, nearest, mobs)
         planes = jnp.stack([blocks, items, mob_plane(mobs, self.view_shape)])
         features = jnp.concatenate(
             [
@@ -351,9 +369,7 @@ class FullWorld:
         )
         return Perception((planes * lit).astype(jnp.uint8), features.astype(jnp.float32), self._reader(view))
 
-    def _view(
-        self, state: State, walkable: jax.Array, nearest: tuple[jax.Array, jax.Array], mobs: MobsInView
-    ) -> _View:
+    def _view(self, state: State, nearest: tuple[jax.Array, jax.Array], mobs: MobsInView) -> _View:
         env = state.env
         around = jnp.concatenate([env.player_position[None], env.player_position + CLOSE_BLOCKS])
         floor = env.player_level
@@ -363,11 +379,14 @@ class FullWorld:
         front = (env.player_position + ahead)[None]
         facing_mob, facing_health = mob_in_front(mobs, self.view_shape, ahead)
         wanted = _kinds(REACHABLE)[:, None]
+        remembered = self._memory.around(
+            state.memory, floor, env.player_position, WALK, BlockType.OUT_OF_BOUNDS.value
+        )
         return _View(
             env,
             explored=self._memory.explored(state.memory, floor),
             near=jnp.any((blocks == wanted) | (items == wanted), axis=-1),
-            open=open_tiles(walkable),
+            open=open_tiles(jnp.asarray(WALKABLE)[remembered]),
             facing=tiles_at(env.map, front, BlockType.OUT_OF_BOUNDS.value, floor)[0],
             facing_mob=facing_mob,
             facing_health=facing_health,

@@ -64,6 +64,21 @@ class TileMemory:
         now = jnp.where(lit, view.astype(jnp.uint8), before)
         return jax.lax.dynamic_update_slice(memory, now[None], corner)
 
+    def around(
+        self, memory: jax.Array, floor: jax.Array, position: jax.Array, reach: int, outside: int
+    ) -> jax.Array:
+        """uint8 ``[2 * reach + 1, 2 * reach + 1]``: the square of remembered kinds around ``position``.
+
+        Args:
+            outside: the kind of what lies beyond the map.
+        """
+        grid = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2, indexing="ij"), axis=-1)
+        tiles = position + jnp.asarray(grid, jnp.int32)
+        inside = jnp.all((tiles >= 0) & (tiles < jnp.asarray(self.map_shape)), axis=-1)
+        padded = jnp.clip(tiles, 0, jnp.asarray(self.map_shape) - 1) + jnp.asarray(self._padding)
+        kinds = memory[floor, padded[..., 0], padded[..., 1]]
+        return jnp.where(inside, kinds, jnp.uint8(outside))
+
     def explored(self, memory: jax.Array, floor: jax.Array) -> jax.Array:
         """int32: how many tiles of the floor are remembered, tiles beyond the map's edge included."""
         return jnp.sum(memory[floor] != UNSEEN)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from flowrl.worlds.snapshot import Field
 
-WALK = 3
-"""Tiles. As far as every view reaches in each direction, so that nothing out of view is told."""
+WALK = 5
+"""Tiles: a chamber is closed when no way is as long as this, wherever in it the agent stands."""
 
 MOST_OPEN = 2 * WALK * (WALK + 1)
 """Tiles that can be walked to within :data:`WALK` steps where nothing is in the way."""
@@ -16,36 +16,33 @@ MOST_OPEN = 2 * WALK * (WALK + 1)
 SHELTER_FIELDS = (
     Field("near.way_out", "bool", "", f"a way of {WALK} steps leads out: creatures can come, one can go",
           "near:way_out"),
-    Field("near.shelter", "bool", "", "no way out: walls, trees or water all around within a step or two",
+    Field("near.shelter", "bool", "", "no way out: walls, trees or water all around within a few steps",
           "near:shelter"),
     Field("open_tiles", "int32", "tiles", f"that can be walked to within {WALK} steps, 0..{MOST_OPEN}"),
 )  # fmt: skip
 
 
 def open_tiles(walkable: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Where one can walk to from the middle of a view, along its four directions.
+    """Where one can walk to from the middle of a square of tiles, along its four directions.
 
     A player whom no creature can walk up to is safe from blows: Craftax's zombies strike from one of the four
     tiles beside it.
 
     Args:
-        walkable: bool ``[H, W]``, both odd and at least ``2 * WALK + 1``: the tiles in view that can be
-            walked on.
+        walkable: bool ``[2 * WALK + 1, 2 * WALK + 1]``: the tiles around the agent that can be walked on, as
+            far as it remembers; what it never saw may be.
 
     Returns:
         ``(tiles, way_out)``: int32, how many tiles are within :data:`WALK` steps, 0 to :data:`MOST_OPEN`; and
         bool, whether any is as far as that. Without such a one, walls are all around.
     """
-    height, width = walkable.shape
-    down, right = height // 2, width // 2
-    near = walkable[down - WALK : down + WALK + 1, right - WALK : right + WALK + 1]
-    reached = jnp.zeros_like(near).at[WALK, WALK].set(True)
+    reached = jnp.zeros_like(walkable).at[WALK, WALK].set(True)
     before = reached
     for _ in range(WALK):
         before = reached
         padded = jnp.pad(reached, 1)
         beside = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
-        reached = reached | (beside & near)
+        reached = reached | (beside & walkable)
     return jnp.sum(reached) - 1, jnp.any(reached & ~before)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from replies import GOOD, TABLE, WOOD
 from toy_runs import TOY_CONFIG, RunToy, ToyRun
+from toy_world import BUILD, TOY, ToyWorld
 
 from flowrl.pipeline import running_estimates
 from flowrl.pipeline.events import (
@@ -20,6 +21,7 @@ from flowrl.pipeline.events import (
     TrainingProgress,
 )
 from flowrl.pipeline.probing import RANDOM_STEPS, SKILL_STEPS
+from flowrl.rl.network import NEVER
 from flowrl.store.graph_store import GraphStore
 
 BATCH = TOY_CONFIG.ppo.num_envs or 0
@@ -165,3 +167,15 @@ def test_speed_is_averaged_and_the_first_update_which_compiles_is_not_timed(
     clock = running_estimates.UpdateClock()
     assert [clock.lap() for _ in range(3)] == [0.0, 1.0, 2 / 1.5]
     assert [clock.lap() for _ in range(20)][-1] == 1.0
+
+
+def test_only_a_skill_that_rests_may_sleep(run_toy: RunToy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here BUILD is what leaves one helpless, and building what it is for."""
+    monkeypatch.setattr(ToyWorld, "sleep_actions", {BUILD: ("achievement:build",)})
+    done = run_toy((WOOD, TABLE), max_nodes=2)
+    assert done.raised is None
+    with GraphStore.open(done.path, TOY) as store:
+        wood, table = (store.load_node(index).params["policy"]["bias"] for index in (0, 1))
+    assert wood[BUILD] == NEVER
+    assert table[BUILD] > NEVER / 2
+    assert (np.delete(wood, BUILD) > NEVER / 2).all()

@@ -9,6 +9,7 @@ import pytest
 from flowrl.pipeline.maintenance import (
     DEFEND_WITHIN,
     SAFE_FROM,
+    lowest_vitals,
     maintenance_rules,
     provided_first,
     rule_places,
@@ -20,6 +21,7 @@ from flowrl.worlds.base import World
 from flowrl.worlds.registry import make_world
 
 ONE = Linear(0, 1)
+VITALS = ("vital:health", "vital:food", "vital:drink", "vital:energy")
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +135,12 @@ def test_other_achievements_and_creatures_without_a_distance_give_no_rule() -> N
     full = make_world("Craftax-Symbolic-v1")
     gains = {"achievement:defeat_gnome_warrior": ONE, "achievement:collect_wood": ONE}
     assert maintenance_rules(graph_of(full, fight=({}, gains, 99)), full) == []
+
+
+def test_training_begins_tired_where_the_skill_is_for_that(world: World) -> None:
+    """Of the other vitals none is so low that a rule would take over at once."""
+    rest = Operator({}, {}, {"vital:energy": ONE})
+    lowest = dict(zip(VITALS, lowest_vitals(rest, world), strict=True))
+    assert lowest == {"vital:health": 4, "vital:food": 4, "vital:drink": 4, "vital:energy": 1}
+    for served in maintenance_rules(graph_of(world, all=({}, dict.fromkeys(VITALS, ONE), 99)), world):
+        assert served.rule.below < 4

@@ -71,6 +71,7 @@ class ToyWorld:
     enums: ClassVar[dict[str, dict[str, int]]] = {"Action": {"LEFT": LEFT, "RIGHT": RIGHT}}
     description = "A strip of five tiles with a tree at one end."
     num_actions = 5
+    sleep_actions: ClassVar[dict[int, tuple[str, ...]]] = {}
     view_shape = (1, LENGTH)
     plane_sizes = (8,)
     feature_count = 3
@@ -90,6 +91,10 @@ class ToyWorld:
             timestep=zero,
             key=kept,
         )
+
+    def varied(self, state: ToyState, lowest: jax.Array, key: jax.Array) -> ToyState:  # noqa: ARG002
+        """There are no vitals and no hours."""
+        return state
 
     def step(self, state: ToyState, action: jax.Array, key: jax.Array) -> ToyState:  # noqa: ARG002
         """Walk, gather at the tree, build where one stands, craft next to the table."""

@@ -73,8 +73,8 @@ def test_two_skills_from_start_to_end_compile_the_big_programs_once() -> None:
             worlds = programs.fresh(jax.random.key(9 + number), BANK)
             reached = executor.reach(plan, [task], [params], worlds, 20, jax.random.key(number))
             assert reached.starts is not None
-            assert reached.starts.rows == BANK
-            starts = reached.starts
+            rows = np.arange(BANK) % reached.starts.rows
+            starts = jax.tree.map(lambda leaf, rows=rows: leaf[rows], reached.starts)
     once = ("_act_batch", "_update_slots", "_advance_batch", "_choose_actions", "_choose")
     assert {name: names[name] for name in once} == dict.fromkeys(once, 1)
     assert names["judge_slot"] == 2

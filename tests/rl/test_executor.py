@@ -25,7 +25,7 @@ from probe_games import (
 )
 
 from flowrl.rl.environment import EnvPrograms, Placed, Seen
-from flowrl.rl.executor import PlanExecutor, PlanProgram, Reached, _bank, _Run
+from flowrl.rl.executor import LEFT_BEHIND, PlanExecutor, PlanProgram, Reached, _bank, _Run
 from flowrl.rl.maintenance import InForce
 from flowrl.rl.task import MeasuredGain, Task
 
@@ -236,9 +236,8 @@ def test_slow_worlds_are_banked_as_well_as_quick_ones() -> None:
             return after._replace(coins=jnp.where((after.hurt < 0) & (after.time < 30), 0, after.coins))
 
     reached = reach(Slow(), BRICK_PLAN, [COLLECT, BUILD], worlds=40, max_steps=50)
-    assert reached.attempts == 40
     times = banked(reached, TIME)
-    assert len(times) == 40
+    assert reached.attempts == len(times) >= (1 - LEFT_BEHIND) * 40
     assert sorted(set(times.tolist())) == [3, 32]
     slow = banked(reached, COLUMNS.index("hurt")) < 0
     np.testing.assert_array_equal(times == 32, slow)

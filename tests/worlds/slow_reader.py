@@ -158,7 +158,7 @@ class SlowReader:
             known = FullAchievement if self.studio.full else ClassicAchievement
             return bool(env.achievements[known[name.upper()].value])
         if namespace == "near" and name in ("way_out", "shelter"):
-            return (3 in self._walk().values()) == (name == "way_out")
+            return (5 in self._walk().values()) == (name == "way_out")
         if namespace == "near":
             kind = _tile_kind(name, self.studio.full)
             around = [(d, r) for d in (-1, 0, 1) for r in (-1, 0, 1) if (d, r) != (0, 0) or self.studio.full]
@@ -174,7 +174,7 @@ class SlowReader:
         return self._of_the_moment(namespace)
 
     def _walk(self) -> dict[tuple[int, int], int]:
-        """Offsets of the tiles within three steps of the agent, and how many steps each takes."""
+        """Offsets of the remembered tiles within five steps of the agent, with the steps that each takes."""
         kinds = BlockType if self.studio.full else ClassicBlockType
         walls = (
             "STONE TREE COAL IRON DIAMOND CRAFTING_TABLE FURNACE PLANT RIPE_PLANT WATER LAVA OUT_OF_BOUNDS "
@@ -182,12 +182,16 @@ class SlowReader:
             "ENCHANTMENT_TABLE_ICE GRAVE GRAVE2 GRAVE3 NECROMANCER"
         )
         solid = {kinds[name].value for name in walls.split() if name in kinds.__members__}
+        rows, columns = self.env.map.shape[-2:]
         steps = {(0, 0): 0}
         for at in (queue := [(0, 0)]):
             for down, right in dict(DIRECTIONS.values()).values():
                 there = (at[0] + down, at[1] + right)
-                blocked = self.lit(*there) and self.block(*there) in solid
-                if steps[at] < 3 and there not in steps and not blocked:
+                row, column = self.row + there[0], self.column + there[1]
+                inside = 0 <= row < rows and 0 <= column < columns
+                padded = row + self.height // 2, column + self.width // 2
+                blocked = not inside or int(self.memory[self.floor][padded]) in solid
+                if steps[at] < 5 and there not in steps and not blocked:
                     steps[there] = steps[at] + 1
                     queue.append(there)
         return steps

@@ -55,7 +55,8 @@ def shaken(studio: Studio, seed: int) -> Any:
     }
     env = env.replace(inventory=replaced(env.inventory, **bag))
     env = _with_creatures(studio, env, rng)
-    memory = rng.integers(0, 40, states.memory.shape) * (rng.random(states.memory.shape) < 0.1)
+    kinds = len(studio.world.enums["BlockType"]) + 5 * studio.full  # and ladders
+    memory = rng.integers(0, kinds, states.memory.shape) * (rng.random(states.memory.shape) < 0.1)
     memory[::3] *= rng.random(memory[::3].shape) < 0.02
     return states._replace(env=env, memory=jnp.asarray(memory, jnp.uint8))
 

@@ -149,7 +149,7 @@ def test_validation_and_probing_never_meet_training(classic: Studio) -> None:
     nothing: Any = None
 
     def bench_of(seed: int) -> Workbench:
-        return Workbench(classic.world, shape, classic.programs, nothing, nothing, nothing, seed)
+        return Workbench(classic.world, shape, classic.programs, nothing, nothing, nothing, seed, nothing)
 
     bench = bench_of(0)
     worlds = [bench.probing_worlds(4)]
@@ -183,3 +183,36 @@ def test_only_the_worlds_import_craftax() -> None:
         if any(line.startswith(("import craftax", "from craftax")) for line in path.read_text().splitlines())
     }
     assert importing == {"worlds"}
+
+
+def test_start_states_vary_in_the_hour_and_in_vitals_alone(studio: Studio) -> None:
+    """Each vital from what is asked for up to what an episode starts with; the light is that of the hour."""
+    world = studio.world
+    vitals = world.vocabulary.of_kind(FactKind.VITAL)
+    lowest = jnp.arange(1, len(vitals) + 1)
+    keys = jax.random.split(jax.random.key(3), BATCH)
+    states = studio.fresh.states
+    varied = jax.vmap(world.varied, in_axes=(0, None, 0))(states, lowest, keys)
+    assert jax.tree.map(lambda leaf: leaf.dtype, varied) == jax.tree.map(lambda leaf: leaf.dtype, states)
+    for least, fact in zip(lowest, vitals, strict=True):
+        levels = np.asarray(getattr(varied.env, f"player_{fact.name.partition(':')[2]}"))
+        assert levels.min() >= least
+        assert levels.max() <= world.initial_facts[fact.name]
+        assert len(set(levels.tolist())) > 1
+    hours = np.asarray(varied.env.timestep)
+    assert ((hours >= 0) & (hours < 300)).all()
+    light = 1 - np.abs(np.cos(np.pi * (hours / 300 % 1 + 0.3))) ** 3
+    np.testing.assert_allclose(np.asarray(varied.env.light_level), light, atol=1e-5)
+    assert np.ptp(light) > 0.5
+    changed = {"timestep", "light_level", *(f"player_{fact.name.partition(':')[2]}" for fact in vitals)}
+    same = [name for name in studio.fresh.states.env.__dataclass_fields__ if name not in changed]
+    for name in same:
+        before, after = getattr(states.env, name), getattr(varied.env, name)
+        jax.tree.map(np.testing.assert_array_equal, on_host(before), on_host(after))
+
+
+def test_sleeping_is_named_with_what_it_is_for(world: Any) -> None:
+    for action, facts in world.sleep_actions.items():
+        assert 0 < action < world.num_actions
+        assert set(facts) <= set(world.vocabulary)
+    assert world.enums["Action"]["SLEEP"] in world.sleep_actions
