@@ -47,7 +47,8 @@ def make_player(graph: SkillGraph, library: SkillLibrary, bench: Workbench, targ
 
     Args:
         target: a skill or fact to pursue; None for what the rules need, such as a sword to defend oneself
-            with, and then every achievement that an accepted skill gains.
+            with, and then every achievement that an accepted skill gains, the one with the shortest plan
+            first.
 
     Raises:
         UserError: the graph is empty, or the target is unknown.
@@ -57,19 +58,18 @@ def make_player(graph: SkillGraph, library: SkillLibrary, bench: Workbench, targ
         raise UserError("the graph has no accepted skill yet: there is nothing to play with")
     names = list(graph.names)
     rules = maintenance_rules(graph, bench.world)
-    if target is not None:
-        targets = [target]
-    else:
-        targets = [*provided_first(rules, graph, bench.world), *_achievements(graph)]
-    programs, plans, patience = [], [], []
+    first = [] if target else provided_first(rules, graph, bench.world)
+    wanted = [target] if target else _achievements(graph)
+    goals = {name: _goal(name, graph, bench) for name in (*first, *wanted)}
+    found = {name: _plan_of(goal, graph, bench) for name, (goal, _) in goals.items()}
+    targets = [*first, *sorted(wanted, key=lambda name: _expected_steps(found[name], library))]
+    programs, patience = [], []
     for name in targets:
-        goal, condition = _goal(name, graph, bench)
-        found = plan(bench.world.initial_facts, graph.operators, goal, bench.world.vocabulary)
-        prove(found, bench.world.initial_facts, graph.operators, goal, bench.world.vocabulary)
-        program: PlanProgram = make_plan_program(found.steps, condition, graph.operators, names, bench.world)
+        program: PlanProgram = make_plan_program(
+            found[name].steps, goals[name][1], graph.operators, names, bench.world
+        )
         programs.append(program)
-        plans.append(found)
-        steps = sum(library[step.skill].task.max_steps * step.n for step in found.steps)
+        steps = sum(library[step.skill].task.max_steps * step.n for step in found[name].steps)
         patience.append(max(steps, MIN_PATIENCE))
     skills = [library[name] for name in names]
     agent = Agent(
@@ -79,7 +79,20 @@ def make_player(graph: SkillGraph, library: SkillLibrary, bench: Workbench, targ
         [skill.task for skill in skills],
         [skill.params for skill in skills],
     )
-    return Player(agent, tuple(names), tuple(targets), tuple(plans), tuple(served.label for served in rules))
+    plans = tuple(found[name] for name in targets)
+    return Player(agent, tuple(names), tuple(targets), plans, tuple(served.label for served in rules))
+
+
+def _plan_of(goal: Goal, graph: SkillGraph, bench: Workbench) -> Plan:
+    """A proved plan from a fresh world."""
+    facts, vocabulary = bench.world.initial_facts, bench.world.vocabulary
+    found = plan(facts, graph.operators, goal, vocabulary)
+    prove(found, facts, graph.operators, goal, vocabulary)
+    return found
+
+
+def _expected_steps(found: Plan, library: SkillLibrary) -> float:
+    return sum(library[step.skill].mean_length * step.n for step in found.steps)
 
 
 def _achievements(graph: SkillGraph) -> list[str]:

@@ -27,7 +27,9 @@ The bag holds at most 9 of each thing.
 
 Vitals: food falls by 1 every 25 to 30 steps, drink every 20, energy every 30. While any of them is 0, health
 falls; otherwise it recovers slowly. SLEEP works when energy is below 9: the agent sleeps, regaining
-energy, until energy is 9 (or it is hit) and then wakes up. A zombie hit costs 2 health, 7 while asleep.
+energy, until energy is 9 (or it is hit) and then wakes up. A zombie hit costs 2 health, 7 while asleep;
+zombies also spawn on paths and come to a sleeper in the open, at night three at once.
+Only a skill that gains vital:energy or achievement:wake_up may SLEEP: nobody falls asleep by accident.
 The episode ends at health 0, in lava, or after 10,000 steps. A day lasts 300 steps; nights are dark.
 """
 
@@ -63,6 +65,7 @@ LEVEL_UP_DEXTERITY, _STRENGTH or _INTELLIGENCE spends it.
 
 Vitals: food falls by 1 about every 25 to 30 steps, drink every 20, energy every 30; while any of them is 0,
 health falls, otherwise it recovers. SLEEP works when energy is below its maximum and lasts until it is full
-or the agent is hit. REST waits until health is full.
+or the agent is hit. REST waits until health is full. Only a skill that gains vital:energy or
+achievement:wake_up may SLEEP, and only one that gains vital:health may REST.
 The episode ends at health 0 or after 100,000 steps (10,000 in some evaluations).
 """
