@@ -315,7 +315,9 @@ class SkillInTraining:
         self._validations += 1
         self.evidence = evidence = evidence_of(outcomes, self._task, self._skill)
         self._emit(
-            SkillValidated(self.job.name, episodes, evidence.success, evidence.success_low, self._good_enough)
+            SkillValidated(
+                self.job.name, evidence.episodes, evidence.success, evidence.success_low, self._good_enough
+            )
         )
         self._clock = UpdateClock()
         if self.evidence.success_low >= self._good_enough:
@@ -323,7 +325,7 @@ class SkillInTraining:
         if self.spent:
             raise ProposalRefused(
                 "validate",
-                f"{self.job.name!r} succeeded in {self.evidence.success:.0%} of {episodes} episodes on "
+                f"{self.job.name!r} succeeded in {self.evidence.success:.0%} of {evidence.episodes} episodes on "
                 f"unseen worlds (at least {self.evidence.success_low:.0%} with 95% confidence; {wanted:.0%} "
                 "are needed). "
                 f"Measured gains: {_shares(self.evidence)}; deaths: {self.evidence.deaths:.0%}.",

@@ -92,12 +92,14 @@ class StartStateSource:
     def held_out(self, count: int, attempt: int) -> Placed:
         """``count`` start states, each from a world of its own that training never saw.
 
-        Another ``attempt`` takes other worlds.
+        Another ``attempt`` takes other worlds. Fewer where the plan seldom leads there, but at least a
+        quarter: the evidence says how many, and its Wilson bound is the lower for it.
 
         Raises:
-            ProposalRefused: stage ``prepare``; so many cannot be had from several times as many worlds.
+            ProposalRefused: stage ``prepare``; not even so many can be had from several times as many worlds.
         """
-        return self._collect(self.bench.held_out_worlds, count, count, "held out", attempt)
+        least = min(max(MIN_STARTS, count // 4), count)
+        return self._collect(self.bench.held_out_worlds, count, least, "held out", attempt)
 
     def _collect(
         self, worlds: Callable[[int, int], Placed], count: int, least: int, kind: str, draw: int
