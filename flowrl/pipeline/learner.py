@@ -326,7 +326,7 @@ class SkillInTraining:
             raise ProposalRefused(
                 "validate",
                 f"{self.job.name!r} succeeded in {evidence.success:.0%} of {evidence.episodes} episodes "
-                f"on unseen worlds (at least {self.evidence.success_low:.0%} with 95% confidence; {wanted:.0%} "
+                f"on unseen worlds (at least {evidence.success_low:.0%} with 95% confidence; {wanted:.0%} "
                 "are needed). "
                 f"Measured gains: {_shares(self.evidence)}; deaths: {self.evidence.deaths:.0%}.",
                 "If a gain was rarely measured, declare what really changes; if episodes ended by death, "
