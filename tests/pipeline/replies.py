@@ -31,7 +31,7 @@ WOOD = reply(
 TABLE = reply(
     "place_table",
     "now.near.table & (now.inventory.wood < start.inventory.wood)",
-    "1.0 * (now.near.table & (now.inventory.wood < prev.inventory.wood))",
+    "1.0 * (now.near.table & (now.inventory.wood < start.inventory.wood))",
     consumes={"inventory:wood": 1},
     gains={"near:table": 1, "achievement:build": 1},
 )
