@@ -58,8 +58,8 @@ def make_player(graph: SkillGraph, library: SkillLibrary, bench: Workbench, targ
         raise UserError("the graph has no accepted skill yet: there is nothing to play with")
     names = list(graph.names)
     rules = maintenance_rules(graph, bench.world)
-    first = [] if target else provided_first(rules, graph, bench.world)
-    wanted = [target] if target else _achievements(graph)
+    first = provided_first(rules, graph, bench.world) if target is None else []
+    wanted = _achievements(graph) if target is None else [target]
     goals = {name: _goal(name, graph, bench) for name in (*first, *wanted)}
     found = {name: _plan_of(goal, graph, bench) for name, (goal, _) in goals.items()}
     targets = [*first, *sorted(wanted, key=lambda name: _expected_steps(found[name], library))]

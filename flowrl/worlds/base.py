@@ -65,6 +65,10 @@ class World(Protocol):
         """Size of the discrete action space."""
 
     @property
+    def sleep_actions(self) -> Mapping[int, tuple[str, ...]]:
+        """Actions that leave the player helpless for many steps -> the facts that one takes them for."""
+
+    @property
     def view_shape(self) -> tuple[int, int]:
         """``(H, W)`` tiles that the agent sees."""
 
@@ -78,10 +82,6 @@ class World(Protocol):
 
     def generate(self, key: jax.Array) -> Any:
         """A fresh world's start state."""
-
-    @property
-    def sleep_actions(self) -> Mapping[int, tuple[str, ...]]:
-        """Actions that leave the player helpless for many steps -> the facts that one takes them for."""
 
     def varied(self, state: Any, lowest: jax.Array, key: jax.Array) -> Any:
         """The same place at another hour, with another player's vitals: for training, never for judging.

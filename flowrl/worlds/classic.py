@@ -37,7 +37,7 @@ from flowrl.worlds.mobs import MobsInView, mob_in_front, mob_plane, nearest_mobs
 from flowrl.worlds.pictures import Picture, stock_picture
 from flowrl.worlds.shelter import SHELTER_FIELDS, WALK, open_tiles, shelter_columns, shelter_features
 from flowrl.worlds.snapshot import Field
-from flowrl.worlds.states import strongly_typed, tiles_at
+from flowrl.worlds.states import at_another_hour, strongly_typed, tiles_at
 
 CAPACITY = 9
 """The most of anything that the bag or a vital holds."""
@@ -214,13 +214,12 @@ class ClassicWorld:
 
     def varied(self, state: State, lowest: jax.Array, key: jax.Array) -> State:
         """See :meth:`flowrl.worlds.base.World.varied`."""
-        hour, levels = jax.random.split(key)
-        timestep = state.env.timestep + jax.random.randint(hour, (), 0, self._params.day_length)
-        vitals = jax.random.randint(levels, (len(VITALS),), lowest, CAPACITY + 1)
-        env = state.env.replace(
-            timestep=timestep,
-            light_level=calculate_light_level(timestep, self._params),
-            **{f"player_{name}": level for name, level in zip(VITALS, vitals, strict=True)},
+        env = at_another_hour(
+            state.env,
+            self._params.day_length,
+            lambda timestep: calculate_light_level(timestep, self._params),
+            {name: (low, CAPACITY) for name, low in zip(VITALS, lowest, strict=True)},
+            key,
         )
         return State(strongly_typed(env), state.memory)
 

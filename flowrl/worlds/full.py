@@ -39,7 +39,7 @@ from flowrl.worlds.mobs import MobsInView, mob_in_front, mob_plane, nearest_mobs
 from flowrl.worlds.pictures import Picture, stock_picture
 from flowrl.worlds.shelter import SHELTER_FIELDS, WALK, open_tiles, shelter_columns, shelter_features
 from flowrl.worlds.snapshot import Field
-from flowrl.worlds.states import strongly_typed, tiles_at
+from flowrl.worlds.states import at_another_hour, strongly_typed, tiles_at
 
 CAPACITY = 99
 """The most of one thing that the bag holds."""
@@ -297,14 +297,12 @@ class FullWorld:
 
     def varied(self, state: State, lowest: jax.Array, key: jax.Array) -> State:
         """See :meth:`flowrl.worlds.base.World.varied`."""
-        hour, levels = jax.random.split(key)
-        timestep = state.env.timestep + jax.random.randint(hour, (), 0, self._params.day_length)
-        vitals = jax.random.randint(levels, (len(VITALS),), lowest, VITAL_START + 1)
-        changed = {f"player_{name}": level for name, level in zip(VITALS, vitals, strict=True)}
-        env = state.env.replace(
-            timestep=timestep,
-            light_level=calculate_light_level(timestep, self._params),
-            **{name: level.astype(getattr(state.env, name).dtype) for name, level in changed.items()},
+        env = at_another_hour(
+            state.env,
+            self._params.day_length,
+            lambda timestep: calculate_light_level(timestep, self._params),
+            {name: (low, VITAL_START) for name, low in zip(VITALS, lowest, strict=True)},
+            key,
         )
         return State(strongly_typed(env), state.memory)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,6 +16,32 @@ def strongly_typed(state: Any) -> Any:
     difference would compile the env's program once more, which costs seconds.
     """
     return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype), state)
+
+
+def at_another_hour(
+    env: Any,
+    hours: int,
+    light: Callable[[jax.Array], jax.Array],
+    vitals: Mapping[str, tuple[jax.Array, int]],
+    key: jax.Array,
+) -> Any:
+    """A stock env state up to ``hours`` env steps later in the day, with other vitals; nothing else differs.
+
+    Args:
+        light: of a timestep.
+        vitals: name -> the least and the greatest level that is drawn.
+    """
+    hour, levels = jax.random.split(key)
+    timestep = env.timestep + jax.random.randint(hour, (), 0, hours)
+    lowest = jnp.stack([jnp.asarray(low) for low, _ in vitals.values()])
+    highest = jnp.array([high for _, high in vitals.values()])
+    drawn = jax.random.randint(levels, lowest.shape, lowest, highest + 1)
+    changed = {f"player_{name}": level for name, level in zip(vitals, drawn, strict=True)}
+    return env.replace(
+        timestep=timestep,
+        light_level=light(timestep),
+        **{name: level.astype(jnp.asarray(getattr(env, name)).dtype) for name, level in changed.items()},
+    )
 
 
 def tiles_at(
