@@ -48,15 +48,14 @@ def ppo_config(recipe: Recipe) -> PPOConfig:
 
 
 def steps_of(graph_path: Path) -> int:
-    """Env steps that a graph took: of its skills and of those that were refused.
+    """Env steps that a graph took: of its skills, of those that were refused, and in practice.
 
     Raises:
         UserError: it has taken none.
     """
     from flowrl.store.reader import GraphReader
 
-    graph = GraphReader(graph_path).graph
-    steps = sum(entry.env_steps.total for entry in (*graph.nodes, *graph.failures))
+    steps = GraphReader(graph_path).graph.env_steps
     if not steps:
         raise UserError(f"--like {graph_path}: that graph has no skill yet. Learn one first.")
     return steps

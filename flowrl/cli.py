@@ -40,6 +40,7 @@ class Command:
 COMMANDS = {
     "bottomup": Command("learn:bottomup", "learn a skill graph, one skill after another"),
     "bottomup-parallel": Command("learn:bottomup_parallel", "learn a skill graph, several skills at a time"),
+    "practice": Command("practice:practice", "train all skills of a graph together, in whole episodes"),
     "ppo": Command("ppo:ppo", "flat PPO on the game's own reward: the control of every claim"),
     "check-skill": Command("check_skill:check_skill", "check a model's reply in a file, as a run would"),
     "plan": Command("plan:plan", "plan how to reach a fact or a skill, with proof"),

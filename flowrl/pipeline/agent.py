@@ -18,37 +18,64 @@ from flowrl.skills.plan import FactGoal, Goal, Plan, SkillGoal
 from flowrl.skills.planner import plan
 from flowrl.skills.simulator import prove
 from flowrl.skills.teleo import Bounds, Condition
+from flowrl.worlds.base import World
 
 MIN_PATIENCE = 300
 """Env steps that even the shortest plan may take before another target is tried."""
 
 
 @dataclass(frozen=True)
-class Player:
-    """An agent with the names that its numbers stand for.
+class AgentPlan:
+    """What the agent of a graph does, with the names that its numbers stand for.
 
     Attributes:
-        agent: plays.
-        policies: skill names, in the order of the agent's policies.
+        program: targets and rules as data.
+        policies: skill names, in the order of the program's policies.
         targets: the fact or skill of each target, in order of preference.
         plans: the proved plan of each target.
         rules: the name of each maintenance rule, such as ``defend:zombie`` or ``vital:food``.
     """
 
-    agent: Agent
+    program: AgentProgram
     policies: tuple[str, ...]
     targets: tuple[str, ...]
     plans: tuple[Plan, ...]
     rules: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Player:
+    """An agent and what it does."""
+
+    agent: Agent
+    does: AgentPlan
+
+
 def make_player(graph: SkillGraph, library: SkillLibrary, bench: Workbench, target: str | None) -> Player:
-    """The agent of a graph.
+    """The agent of a graph; arguments and errors as of :func:`plan_agent`.
+
+    Args:
+        bench: with the programs and the network that it plays with.
+    """
+    does = plan_agent(graph, library, bench.world, target)
+    skills = [library[name] for name in does.policies]
+    agent = Agent(
+        bench.programs,
+        bench.trainer.network,
+        does.program,
+        [skill.task for skill in skills],
+        [skill.params for skill in skills],
+    )
+    return Player(agent, does)
+
+
+def plan_agent(graph: SkillGraph, library: SkillLibrary, world: World, target: str | None) -> AgentPlan:
+    """What the agent of a graph does.
 
     Args:
         target: a skill or fact to pursue; None for what the rules need, such as a sword to defend oneself
             with, and then every achievement that an accepted skill gains, the one with the shortest plan
-            first.
+            first. What the rules bring about by themselves comes last.
 
     Raises:
         UserError: the graph is empty, or the target is unknown.
@@ -57,35 +84,34 @@ def make_player(graph: SkillGraph, library: SkillLibrary, bench: Workbench, targ
     if not graph.nodes:
         raise UserError("the graph has no accepted skill yet: there is nothing to play with")
     names = list(graph.names)
-    rules = maintenance_rules(graph, bench.world)
-    first = provided_first(rules, graph, bench.world) if target is None else []
+    rules = maintenance_rules(graph, world)
+    first = provided_first(rules, graph, world) if target is None else []
     wanted = _achievements(graph) if target is None else [target]
-    goals = {name: _goal(name, graph, bench) for name in (*first, *wanted)}
-    found = {name: _plan_of(goal, graph, bench) for name, (goal, _) in goals.items()}
-    targets = [*first, *sorted(wanted, key=lambda name: _expected_steps(found[name], library))]
+    goals = {name: _goal(name, graph, world) for name in (*first, *wanted)}
+    found = {name: _plan_of(goal, graph, world) for name, (goal, _) in goals.items()}
+    by_itself = {fact for served in rules for fact in graph.node(served.skill).operator.gains}
+    wanted.sort(key=lambda name: (name in by_itself, _expected_steps(found[name], library)))
+    targets = [*first, *wanted]
     programs, patience = [], []
     for name in targets:
         program: PlanProgram = make_plan_program(
-            found[name].steps, goals[name][1], graph.operators, names, bench.world
+            found[name].steps, goals[name][1], graph.operators, names, world
         )
         programs.append(program)
         steps = sum(library[step.skill].task.max_steps * step.n for step in found[name].steps)
         patience.append(max(steps, MIN_PATIENCE))
-    skills = [library[name] for name in names]
-    agent = Agent(
-        bench.programs,
-        bench.trainer.network,
+    return AgentPlan(
         AgentProgram(tuple(programs), tuple(patience), tuple(served.rule for served in rules)),
-        [skill.task for skill in skills],
-        [skill.params for skill in skills],
+        tuple(names),
+        tuple(targets),
+        tuple(found[name] for name in targets),
+        tuple(served.label for served in rules),
     )
-    plans = tuple(found[name] for name in targets)
-    return Player(agent, tuple(names), tuple(targets), plans, tuple(served.label for served in rules))
 
 
-def _plan_of(goal: Goal, graph: SkillGraph, bench: Workbench) -> Plan:
+def _plan_of(goal: Goal, graph: SkillGraph, world: World) -> Plan:
     """A proved plan from a fresh world."""
-    facts, vocabulary = bench.world.initial_facts, bench.world.vocabulary
+    facts, vocabulary = world.initial_facts, world.vocabulary
     found = plan(facts, graph.operators, goal, vocabulary)
     prove(found, facts, graph.operators, goal, vocabulary)
     return found
@@ -102,8 +128,8 @@ def _achievements(graph: SkillGraph) -> list[str]:
     return list(dict.fromkeys(gained))
 
 
-def _goal(name: str, graph: SkillGraph, bench: Workbench) -> tuple[Goal, Condition]:
-    vocabulary = bench.world.vocabulary
+def _goal(name: str, graph: SkillGraph, world: World) -> tuple[Goal, Condition]:
+    vocabulary = world.vocabulary
     if name in graph.names:
         gains = graph.node(name).operator.gains
         condition = {

@@ -13,6 +13,7 @@ import numpy as np
 from flowrl.config import PPOConfig
 from flowrl.errors import GraphError
 from flowrl.pipeline.agent import Player, make_player
+from flowrl.pipeline.game_reward import HEALTH, HEALTH_VALUE
 from flowrl.pipeline.run import load_library, use_compilation_cache
 from flowrl.pipeline.sizes import resolve_sizes
 from flowrl.pipeline.skill_calls import calls_by_skill
@@ -23,9 +24,6 @@ from flowrl.skills.graph import SkillGraph, wilson_interval
 from flowrl.store.reader import GraphReader
 from flowrl.worlds.base import World
 from flowrl.worlds.registry import make_world
-
-HEALTH_VALUE = 0.1
-"""The stock reward of one point of health gained, in both worlds."""
 
 EVALUATION_ENVS = 128
 """Envs side by side; episodes beyond are played in further batches."""
@@ -94,6 +92,7 @@ def play_graph(
     max_steps: int,
     seed: int,
     on_progress: Callable[[int], None] = lambda _ended: None,
+    practised: bool = True,
 ) -> PlayedGraph:
     """Plays a graph's skills in ``episodes`` fresh worlds; no teleports, no banks.
 
@@ -101,13 +100,14 @@ def play_graph(
         target: a skill or fact to pursue; None for every achievement that the graph can gain.
         max_steps: env steps after which an episode is cut off.
         on_progress: is told every few steps how many episodes have ended so far.
+        practised: whether the policies of the last practice play, where there was one.
     """
     use_compilation_cache()
     reader = GraphReader(graph_path)
     graph = reader.graph
     world = make_world(graph.env_name)
     bench = bench_for(graph, world, seed)
-    library = load_library(reader, bench, None)
+    library = load_library(reader, bench, None, practised)
     player = make_player(graph, library, bench, target)
     worlds = bench.held_out_worlds(0, episodes)
     played = player.agent.play(worlds, max_steps, jax.random.key(seed), on_progress)
@@ -122,7 +122,7 @@ def measure_graph(done: PlayedGraph) -> dict[str, Any]:
         with ``deaths`` by cause, ``targets`` (where plans get stuck), ``skills`` (each one's success alone
         and inside the episodes) and ``maintenance`` (the rules).
     """
-    player, played = done.player, done.played
+    does, played = done.player.does, done.played
     reached, rested = np.asarray(played.reached), np.asarray(played.rested)
     return {
         **score_episodes(done.ended, done.bench.world),
@@ -130,12 +130,12 @@ def measure_graph(done: PlayedGraph) -> dict[str, Any]:
             name: {
                 "reached": float(reached[:, row].mean()),
                 "gave_up": float((rested[:, row] > 0).mean()),
-                "plan": player.plans[row].to_json(),
+                "plan": does.plans[row].to_json(),
             }
-            for row, name in enumerate(player.targets)
+            for row, name in enumerate(does.targets)
         },
         "skills": calls_by_skill(done.graph, played),
-        "maintenance": list(player.rules),
+        "maintenance": list(does.rules),
         "max_steps": done.max_steps,
         "seed": done.seed,
     }
@@ -147,16 +147,23 @@ def bench_for(graph: SkillGraph, world: World, seed: int) -> Workbench:
     Raises:
         GraphError: the nodes were trained with different layer sizes.
     """
+    ppo, shape = resolve_sizes(PPOConfig(num_envs=EVALUATION_ENVS, layer_size=layer_size_of(graph)), 1, 1)
+    return build_workbench(world, ppo, shape, seed)
+
+
+def layer_size_of(graph: SkillGraph) -> int | None:
+    """Units in the hidden layers of all policies of a graph; None where no node says it.
+
+    Raises:
+        GraphError: the nodes were trained with different ones.
+    """
     sizes = {node.provenance.get("layer_size") for node in graph.nodes}
     if len(sizes) > 1:
         raise GraphError(
             f"nodes were trained with different layer sizes ({sizes}); they cannot play together"
         )
     size = next(iter(sizes), None)
-    ppo, shape = resolve_sizes(
-        PPOConfig(num_envs=EVALUATION_ENVS, layer_size=size if isinstance(size, int) else None), 1, 1
-    )
-    return build_workbench(world, ppo, shape, seed)
+    return size if isinstance(size, int) else None
 
 
 def score_episodes(ended: Episodes, world: World) -> dict[str, Any]:
@@ -168,7 +175,7 @@ def score_episodes(ended: Episodes, world: World) -> dict[str, Any]:
         held = ended.end[:, columns[fact]] > 0
         low, high = wilson_interval(int(held.sum()), episodes)
         rates[fact.partition(":")[2]] = {"rate": float(held.mean()), "low": low, "high": high}
-    health = columns["vital:health"]
+    health = columns[HEALTH]
     # Health pays for every point up and down, so an episode's sum is its last health less its first.
     returns = worth_of_achievements(ended.end, world) + HEALTH_VALUE * (
         ended.end[:, health] - ended.start[:, health]

@@ -95,7 +95,7 @@ def _scenes(done: PlayedGraph, episode: int, steps: int) -> Iterator[Scene]:
 
 
 def _scene(done: PlayedGraph, moment: Moment, step: int, picture: np.ndarray) -> Scene:
-    world, player = done.bench.world, done.player
+    world, does = done.bench.world, done.player.does
     held: dict[str, dict[str, float]] = {"inventory": {}, "vital": {}, "achievement": {}}
     for fact, column in world.snapshot_spec.fact_columns.items():
         namespace, _, name = fact.partition(":")
@@ -103,11 +103,11 @@ def _scene(done: PlayedGraph, moment: Moment, step: int, picture: np.ndarray) ->
     return Scene(
         picture=picture,
         step=step,
-        skill=player.policies[moment.policy],
-        rule=player.rules[moment.rule] if moment.rule >= 0 else None,
-        target=player.targets[moment.target],
+        skill=does.policies[moment.policy],
+        rule=does.rules[moment.rule] if moment.rule >= 0 else None,
+        target=does.targets[moment.target],
         reached=bool(moment.reached),
-        plan=player.plans[moment.target].steps,
+        plan=does.plans[moment.target].steps,
         plan_step=int(moment.step),
         inventory={name: int(count) for name, count in held["inventory"].items() if count},
         vitals={name: (level, world.initial_facts[f"vital:{name}"]) for name, level in held["vital"].items()},

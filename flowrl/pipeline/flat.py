@@ -14,8 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowrl.config import PPOConfig
-from flowrl.pipeline.evaluate import HEALTH_VALUE, Episodes, score_episodes
+from flowrl.pipeline.evaluate import Episodes, score_episodes
 from flowrl.pipeline.events import Listener, RunFinished, RunStarted, StageStarted, TrainingProgress
+from flowrl.pipeline.fresh_worlds import START_WORLDS, renewed_worlds
+from flowrl.pipeline.game_reward import game_reward
 from flowrl.pipeline.run import use_compilation_cache
 from flowrl.pipeline.sizes import resolve_sizes
 from flowrl.pipeline.workbench import Workbench, build_workbench
@@ -27,26 +29,16 @@ from flowrl.worlds.registry import make_world
 
 NAME = "flat_ppo"
 
-START_WORLDS = 256
-"""Fresh worlds that episodes begin in, at a time."""
-
-RENEW_EVERY, RENEWED = 8, 64
-"""After so many updates, so many of them are replaced by new ones."""
-
 
 def game_task(world: World, max_steps: int) -> Task:
-    """The stock game's own reward: each achievement once, and a tenth of every change of health."""
-    columns = np.array([world.snapshot_spec.fact_columns[fact] for fact in world.achievement_values])
-    values = np.array(list(world.achievement_values.values()), np.float32)
-    health = world.snapshot_spec.fact_columns["vital:health"]
+    """One policy for the whole game, paid what the stock game pays."""
+    reward = game_reward(world)
 
     def program(
         start: jax.Array, prev: jax.Array, now: jax.Array, n: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         del start, n
-        step = now - prev
-        reward = step[:, columns] @ jnp.asarray(values) + HEALTH_VALUE * step[:, health]
-        return reward, jnp.zeros(len(now), bool)
+        return reward(prev, now), jnp.zeros(len(now), bool)
 
     return Task(NAME, program, (), max_steps, success_bonus=0.0, death_penalty=0.0)
 
@@ -118,10 +110,8 @@ def _train(bench: Workbench, task: Task, ppo: PPOConfig, emit: Listener) -> list
         began = time.monotonic()
         left = 1.0 - (update - 1) * per_update / ppo.total_timesteps
         report = bench.trainer.update([left if ppo.anneal_lr else 1.0])[0]
-        if update % RENEW_EVERY == 0:
-            count = min(RENEWED, bench.shape.bank_size)
-            at = (update // RENEW_EVERY * count) % max(bench.shape.bank_size - count + 1, 1)
-            bench.trainer.refresh(0, bench.training_worlds(update, count), at)
+        if (renewed := renewed_worlds(bench, update, bench.shape.bank_size)) is not None:
+            bench.trainer.refresh(0, *renewed)
         if report is None:
             continue
         steps = update * per_update

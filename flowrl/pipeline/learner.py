@@ -22,7 +22,7 @@ from flowrl.pipeline.prepare import StartStateSource
 from flowrl.pipeline.refine import Refined, refine_skill
 from flowrl.pipeline.running_estimates import WINDOW_UPDATES, SuccessWindow, UpdateClock
 from flowrl.pipeline.streams import stream_number
-from flowrl.pipeline.tasks import make_task
+from flowrl.pipeline.tasks import barred_actions, make_task
 from flowrl.pipeline.workbench import Workbench
 from flowrl.rl.environment import Placed
 from flowrl.rl.episodes import Outcomes
@@ -135,10 +135,7 @@ class SkillInTraining:
         if self.job.params is not None:
             return jax.tree.map(jnp.asarray, self.job.params)
         params = self._bench.trainer.initial_params(self._key("params"))
-        gained = self.job.proposal.operator.gains.keys()
-        sleep = self._bench.world.sleep_actions
-        barred = [action for action, sakes in sleep.items() if gained.isdisjoint(sakes)]
-        # Measured: one accidental SLEEP leaves the player helpless for 11 to 60 steps (docs/LOG.md).
+        barred = barred_actions(self.job.proposal.operator, self._bench.world)
         return without_actions(params, barred) if barred else params
 
     def _varied(self, starts: Placed) -> Placed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -80,7 +81,7 @@ def maintenance_rules(graph: SkillGraph, world: World) -> list[ServedRule]:
             rule = Rule(
                 column=watched.column,
                 below=watched.below if len(chain) == 1 else watched.early,
-                until=watched.until,
+                until=watched.until if node is best else -math.inf,
                 policy=graph.names.index(node.name),
                 patience=patience,
                 rest=watched.rest or patience,

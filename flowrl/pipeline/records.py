@@ -12,6 +12,9 @@ from flowrl.skills.evidence import EnvSteps
 from flowrl.skills.graph import Failure, SkillNode
 from flowrl.skills.operator import Operator
 
+PRACTISED = "practice"
+"""The ``executor`` in the provenance of a node that was learned in practice."""
+
 
 def node_of(
     index: int, job: TrainingJob, trained: TrainedSkill, llm: Mapping[str, Any], wall_s: float, seed: int
@@ -29,7 +32,7 @@ def node_of(
         env_steps=trained.env_steps,
         wall_s=wall_s,
         llm=llm,
-        provenance={"created": _now(), "seed": seed, "job": job.id, **trained.where},
+        provenance={"created": now(), "seed": seed, "job": job.id, **trained.where},
     )
 
 
@@ -51,9 +54,10 @@ def failure_of(
         env_steps=env_steps,
         wall_s=wall_s,
         llm=llm,
-        time=_now(),
+        time=now(),
     )
 
 
-def _now() -> str:
+def now() -> str:
+    """This moment, ISO 8601, UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")

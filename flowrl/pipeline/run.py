@@ -30,10 +30,12 @@ from flowrl.pipeline.parallel_config import ONE_AT_A_TIME, ParallelConfig
 from flowrl.pipeline.probing import RANDOM_ENVS, ProbeBankBuilder
 from flowrl.pipeline.propose import ProposalDesk
 from flowrl.pipeline.ray_cluster import RayCluster, connected
+from flowrl.pipeline.records import PRACTISED
 from flowrl.pipeline.sizes import resolve_sizes
 from flowrl.pipeline.slot_executor import SlotExecutor
 from flowrl.pipeline.tasks import make_task
 from flowrl.pipeline.workbench import Workbench, build_workbench
+from flowrl.rl.shared import policy_of
 from flowrl.rl.trainer import TrainerShape
 from flowrl.store.graph_store import GraphStore
 from flowrl.store.reader import GraphReader
@@ -150,18 +152,23 @@ def _executor(
 
 
 def load_library(
-    store: GraphStore | GraphReader, bench: Workbench, probing: ProbeBankBuilder | None
+    store: GraphStore | GraphReader,
+    bench: Workbench,
+    probing: ProbeBankBuilder | None,
+    practised: bool = True,
 ) -> SkillLibrary:
     """The accepted skills of a graph, ready to run.
 
     Args:
         probing: is shown each skill's play, when given.
+        practised: whether the policies of the last practice take the place of the nodes' own.
 
     Raises:
         GraphError: a file is damaged or was made for another network; names it.
     """
     library = SkillLibrary()
     world = bench.world
+    shared = practised_policies(store) if practised else {}
     for node in store.graph.nodes:
         loaded = store.load_node(node.index)
         folder = store.layout.node(node.index, node.name)
@@ -172,7 +179,7 @@ def load_library(
         proposal = dataclasses.replace(proposal, operator=node.operator)
         checked = restore(proposal, loaded.artifact, world.snapshot_spec, str(folder.artifact))
         task = make_task(node.name, node.operator, checked.program, world, node.max_steps, node.max_repeat)
-        params = bench.restored_params(_mapping(loaded.params), node)
+        params = bench.restored_params(shared.get(node.name) or _mapping(loaded.params), node)
         learned = LearnedSkill(
             node.name, node.operator, task, params, loaded.artifact, node.evidence.mean_length
         )
@@ -187,6 +194,23 @@ def load_library(
                     f"that version, or give --current_i {node.index} to go on from before this skill."
                 ) from None
     return library
+
+
+def practised_policies(store: GraphStore | GraphReader) -> dict[str, dict[str, Any]]:
+    """The policies of the last practice, by the name of the node whose own they replace.
+
+    A node that was learned by itself after the practice keeps its own.
+    """
+    if not store.graph.practices:
+        return {}
+    practice = store.graph.practices[-1]
+    shared = store.load_practice()
+    return {
+        node.name: policy_of(shared, practice.skills.index(node.name))
+        for node in store.graph.nodes
+        if node.name in practice.skills
+        and (node.index < practice.nodes or node.provenance.get("executor") == PRACTISED)
+    }
 
 
 def _why(error: BaseException) -> str:

@@ -51,6 +51,16 @@ def repeats_to_train(operator: Operator, vocabulary: Vocabulary, max_repeat: int
     return n
 
 
+def barred_actions(operator: Operator, world: World) -> list[int]:
+    """Actions that a skill's policy may not take: those that leave one helpless, unless it is for them.
+
+    Measured: one accidental SLEEP leaves the player helpless for 11 to 60 env steps (docs/LOG.md).
+    """
+    return [
+        action for action, sakes in world.sleep_actions.items() if operator.gains.keys().isdisjoint(sakes)
+    ]
+
+
 def make_plan_program(
     steps: Sequence[PlanStep],
     goal: Condition,

@@ -154,8 +154,13 @@ def share(success: float | None, low: float | None) -> str:
 
 def training_line(progress: TrainingProgress) -> str:
     """``120,000/2,000,000 env steps, success 42% (at least 31%), 3,021/s, max 10m22s left``."""
+    achieved = progress.metrics.get("achieved")
+    worth = (
+        f"success {share(progress.success, progress.success_low)}"
+        if achieved is None
+        else f"{achieved:.0%} of all achievements in {progress.metrics['episode_length']:.0f} steps"
+    )
     return (
-        f"{progress.env_steps:,}/{progress.budget:,} env steps, "
-        f"success {share(progress.success, progress.success_low)}, "
+        f"{progress.env_steps:,}/{progress.budget:,} env steps, {worth}, "
         f"{progress.steps_per_s:,.0f}/s, max {duration(time_left_s(progress))} left"
     )

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowrl.rl.agent_program import ProgramTable, standing
+from flowrl.rl.maintenance import at_least
 from flowrl.rl.pursuit import Pursuit
 
 OUTCOMES = ("died", "advanced", "interrupted", "gave_way")
@@ -66,14 +67,15 @@ def note_calls(
     reached_before = _at(standing(table, before).reached, was.target)
     stand = standing(table, after)
     reached, step = _at(stand.reached, was.target), _at(stand.step, was.target)
-    kept_up = _at(after[:, table.rules.column] >= table.rules.until, was.rule)
+    left = now.rule != was.rule
+    up = (after[:, table.rules.column] >= table.rules.until) & at_least(after, table.rules.gives)
     tired = jnp.any(now.rested > was.rested, axis=1)
     how = jnp.stack(
         [
             died,
-            jnp.where(ruled, kept_up, reached | (step > was.step)),
-            (now.rule >= 0) & (now.rule != was.rule),
-            jnp.where(ruled, now.rule != was.rule, tired | (step < was.step)),
+            jnp.where(ruled, left & _at(up, was.rule), reached | (step > was.step)),
+            left & (now.rule >= 0),
+            jnp.where(ruled, left, tired | (step < was.step)),
         ],
         axis=1,
     )

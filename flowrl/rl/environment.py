@@ -182,3 +182,10 @@ def copy_rows(target: Any, source: Any, rows: jax.Array, chosen: jax.Array) -> A
 
     total = jnp.sum(chosen)
     return jax.lax.while_loop(lambda carry: carry[0] < total, copy_one, (jnp.int32(0), target))[1]
+
+
+def put_rows(bank: Placed, rows: Placed, at: int | jax.Array) -> Placed:
+    """``bank`` with its rows from ``at`` on replaced by ``rows``."""
+    return jax.tree.map(
+        lambda into, out: jax.lax.dynamic_update_slice_in_dim(into, out.astype(into.dtype), at, 0), bank, rows
+    )

@@ -28,7 +28,7 @@ class Rule:
     Attributes:
         column: of the snapshot, such as the food level or the distance of the nearest zombie.
         below: begins when the value is at most this.
-        until: ends when the value is at least this.
+        until: ends when the value is at least this; -inf where what it gives is all it is for.
         policy: row of the policy that serves it, in the stack that the rule comes with.
         patience: env steps after which it gives way.
         rest: env steps for which it then stays away, whatever the value.
@@ -140,9 +140,9 @@ def rules_in_force(table: RuleTable, snapshot: jax.Array, was: InForce) -> InFor
     values = snapshot[:, table.column]
     order = jnp.arange(table.places)
     running = was.rule[:, None] == order
-    given = _at_least(snapshot, table.gives)
+    given = at_least(snapshot, table.gives)
     wanted = (values <= table.below) | (running & ((values < table.until) | ~given))
-    wanted &= (was.spent >= 0) & _at_least(snapshot, table.needs)
+    wanted &= (was.spent >= 0) & at_least(snapshot, table.needs)
     first = jnp.argmax(wanted, axis=1).astype(jnp.int32)
     rule = jnp.where(jnp.any(wanted, axis=1), first, -1)
     spent = jnp.where(rule[:, None] == order, was.spent + 1, jnp.minimum(was.spent + 1, 0))
@@ -150,7 +150,7 @@ def rules_in_force(table: RuleTable, snapshot: jax.Array, was: InForce) -> InFor
     return InForce(rule, jnp.where(spent >= table.patience, -table.rest, spent))
 
 
-def _at_least(snapshot: jax.Array, least: jax.Array) -> jax.Array:
+def at_least(snapshot: jax.Array, least: jax.Array) -> jax.Array:
     """bool ``[B, R]``: where snapshots ``[B, D]`` hold all that rows ``[R, D]`` ask for."""
     return jnp.all(snapshot[:, None, :] >= least, axis=-1)
 

@@ -45,6 +45,8 @@ class Rollout(NamedTuple):
         length: int32 ``[T, N]``: steps since the episode's start, this one included.
         final_value: float32 ``[T, N]``: value of the state that this step led to, before any reset; read
             only where truncated.
+        guide: float32 ``[T, N, A]``: log probabilities of a policy to be imitated, all 0 where there is none;
+            ``[T, N, 0]`` where nobody has one.
     """
 
     tiles: jax.Array
@@ -59,6 +61,32 @@ class Rollout(NamedTuple):
     success: jax.Array
     length: jax.Array
     final_value: jax.Array
+    guide: jax.Array
+
+    @staticmethod
+    def empty(
+        steps: int, batch: int, tiles: tuple[int, ...], features: int, guided_actions: int = 0
+    ) -> Rollout:
+        """Room for ``steps`` steps of ``batch`` envs: ``tiles`` is ``(P, H, W)``, ``features`` a number."""
+        lead = (steps, batch)
+        # Separate arrays: a buffer that is donated twice in one call is an error.
+        floats = [jnp.zeros(lead, jnp.float32) for _ in range(4)]
+        flags = [jnp.zeros(lead, bool) for _ in range(3)]
+        return Rollout(
+            tiles=jnp.zeros((*lead, *tiles), jnp.uint8),
+            features=jnp.zeros((*lead, features), jnp.float32),
+            action=jnp.zeros(lead, jnp.int32),
+            own=jnp.ones(lead, bool),
+            log_prob=floats[0],
+            value=floats[1],
+            reward=floats[2],
+            terminated=flags[0],
+            truncated=flags[1],
+            success=flags[2],
+            length=jnp.zeros(lead, jnp.int32),
+            final_value=floats[3],
+            guide=jnp.zeros((*lead, guided_actions), jnp.float32),
+        )
 
 
 def generalised_advantages(
@@ -110,14 +138,19 @@ class Batch(NamedTuple):
     value: jax.Array
     advantage: jax.Array
     target: jax.Array
+    guide: jax.Array
 
 
 def ppo_loss(
-    params: Any, apply: Apply, batch: Batch, settings: PPOSettings
+    params: Any, apply: Apply, batch: Batch, settings: PPOSettings, guidance: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Clipped surrogate, clipped value loss and entropy bonus (eq. 9 of the paper).
 
     Actions that a maintenance rule chose teach the value function, not the policy.
+
+    Args:
+        guidance: float32 scalar, weight of the divergence from the guide where there is one (Schmitt et al.
+            2018, "Kickstarting deep reinforcement learning", arXiv 1803.03835, eq. 4).
     """
     logits, value = apply(params, batch.tiles, batch.features)
     log_probs = jax.nn.log_softmax(logits)
@@ -134,6 +167,10 @@ def ppo_loss(
 
     entropy = -(weight * (jnp.exp(log_probs) * log_probs).sum(axis=-1)).sum()
     loss = policy_loss + settings.vf_coef * value_loss - settings.ent_coef * entropy
+    if batch.guide.shape[-1]:
+        guided = jnp.any(batch.guide < 0, axis=-1)
+        divergence = (jnp.exp(batch.guide) * (batch.guide - log_probs)).sum(axis=-1)
+        loss += guidance * jnp.where(guided, divergence, 0.0).mean()
     metrics = {
         "policy_loss": policy_loss,
         "value_loss": value_loss,
@@ -152,6 +189,7 @@ def ppo_update(
     lr_scale: jax.Array,
     apply: Apply,
     settings: PPOSettings,
+    guidance: jax.Array | float = 0.0,
 ) -> tuple[Any, optax.OptState, dict[str, jax.Array]]:
     """Several epochs over one rollout of one slot.
 
@@ -159,6 +197,7 @@ def ppo_update(
         rollout: leaves ``[T, N, ...]``.
         last_value: ``[N]``.
         lr_scale: float32 scalar, what the learning rate is multiplied by now.
+        guidance: see :func:`ppo_loss`.
 
     Returns:
         New params, new optimizer state, and metrics averaged over the minibatches.
@@ -182,15 +221,18 @@ def ppo_update(
         rollout.value,
         advantage,
         advantage + rollout.value,
+        rollout.guide,
     )
-    samples = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), samples)
-    count = samples.action.shape[0]
+    count = samples.action.size
+    samples = jax.tree.map(lambda leaf: leaf.reshape(count, *leaf.shape[2:]), samples)
     optimizer = make_optimizer(settings)
 
     def minibatch(carry: tuple[Any, optax.OptState], rows: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
         params, opt_state = carry
         batch = jax.tree.map(lambda leaf: leaf[rows], samples)
-        grads, metrics = jax.grad(ppo_loss, has_aux=True)(params, apply, batch, settings)
+        grads, metrics = jax.grad(ppo_loss, has_aux=True)(
+            params, apply, batch, settings, jnp.asarray(guidance)
+        )
         updates, opt_state = optimizer.update(grads, opt_state, params)
         updates = jax.tree.map(lambda update: update * lr_scale, updates)
         return (optax.apply_updates(params, updates), opt_state), metrics

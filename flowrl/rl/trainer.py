@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowrl.rl.compiled import compiled
-from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows
+from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, put_rows
 from flowrl.rl.maintenance import InForce, Maintenance, maintained, rules_in_force
 from flowrl.rl.network import ActorCritic, init_params
 from flowrl.rl.ppo import PPOSettings, Rollout, make_optimizer, ppo_update
@@ -366,7 +366,12 @@ class SlotTrainer:
         self._carry = _Carry(
             stacked(params),
             stacked(opt_state),
-            self._empty_rollout(placed.seen),
+            Rollout.empty(
+                shape.num_steps,
+                shape.batch,
+                placed.seen.tiles.shape[1:],
+                placed.seen.features.shape[-1] + GOAL_FEATURES,
+            ),
             placed.states,
             Progress(
                 snapshot,
@@ -377,27 +382,6 @@ class SlotTrainer:
             InForce.none(shape.batch, self.maintenance.table.places if self.maintenance else 0),
             placed.seen,
             (_all_ended(shape.num_envs),) * shape.num_slots,
-        )
-
-    def _empty_rollout(self, seen: Seen) -> Rollout:
-        lead = (self.shape.num_steps, self.shape.batch)
-        features = seen.features.shape[-1] + GOAL_FEATURES
-        # Separate arrays: a buffer that is donated twice in one call is an error.
-        floats = [jnp.zeros(lead, jnp.float32) for _ in range(4)]
-        flags = [jnp.zeros(lead, bool) for _ in range(3)]
-        return Rollout(
-            tiles=jnp.zeros((*lead, *seen.tiles.shape[1:]), jnp.uint8),
-            features=jnp.zeros((*lead, features), jnp.float32),
-            action=jnp.zeros(lead, jnp.int32),
-            own=jnp.ones(lead, bool),
-            log_prob=floats[0],
-            value=floats[1],
-            reward=floats[2],
-            terminated=flags[0],
-            truncated=flags[1],
-            success=flags[2],
-            length=jnp.zeros(lead, jnp.int32),
-            final_value=floats[3],
         )
 
 
@@ -469,14 +453,8 @@ def _resized(starts: Placed, count: int) -> Placed:
 
 @functools.cache
 def _writers() -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """``(put_rows, put_row)``, compiled; the first use asks for the device, importing must not."""
-    return compiled(_put_rows, donate=(0,)), compiled(_put_row, donate=(0,))
-
-
-def _put_rows(bank: Placed, rows: Placed, at: int | jax.Array) -> Placed:
-    return jax.tree.map(
-        lambda into, out: jax.lax.dynamic_update_slice_in_dim(into, out.astype(into.dtype), at, 0), bank, rows
-    )
+    """``(put_rows, _put_row)``, compiled; the first use asks for the device, importing must not."""
+    return compiled(put_rows, donate=(0,)), compiled(_put_row, donate=(0,))
 
 
 def _put_row(stack: Any, row: Any, slot: int | jax.Array) -> Any:

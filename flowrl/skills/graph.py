@@ -13,10 +13,12 @@ from typing import Any, ClassVar, TypeVar
 from flowrl.errors import GraphError, UserError, nearest
 from flowrl.skills.evidence import Z_95, EnvSteps, Evidence, wilson_interval
 from flowrl.skills.operator import Operator
+from flowrl.skills.practice import Practice
 from flowrl.skills.strict_json import decode, encode
 
 __all__ = [
-    "SCHEMA_VERSION", "Z_95", "EnvSteps", "Evidence", "Failure", "SkillGraph", "SkillNode", "wilson_interval",
+    "SCHEMA_VERSION", "Z_95", "EnvSteps", "Evidence", "Failure", "Practice", "SkillGraph", "SkillNode",
+    "wilson_interval",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 1
@@ -132,7 +134,7 @@ class Failure:
         return shown
 
 
-Record = TypeVar("Record", SkillNode, Failure)
+Record = TypeVar("Record", SkillNode, Failure, Practice)
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ class SkillGraph:
         env_name: the world.
         nodes: node ``i`` has index ``i`` and builds on earlier nodes only.
         failures: in order of time.
+        practices: likewise; the last one's policies count.
         provenance: free-form: ``created`` (ISO 8601, UTC) and what else the run knows.
         schema_version: of the form on disk.
     """
@@ -150,6 +153,7 @@ class SkillGraph:
     env_name: str
     nodes: tuple[SkillNode, ...] = ()
     failures: tuple[Failure, ...] = ()
+    practices: tuple[Practice, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -185,15 +189,21 @@ class SkillGraph:
 
     @property
     def env_steps(self) -> int:
-        """All env steps spent, on what was accepted and on what was refused."""
-        return sum(node.env_steps.total for node in self.nodes) + sum(
-            f.env_steps.total for f in self.failures
+        """All env steps spent: on what was accepted, on what was refused, and in practice."""
+        return (
+            sum(node.env_steps.total for node in self.nodes)
+            + sum(failure.env_steps.total for failure in self.failures)
+            + sum(practice.env_steps for practice in self.practices)
         )
 
     @property
     def wall_s(self) -> float:
         """All seconds spent, likewise; skills that were learned side by side count one by one."""
-        return sum(node.wall_s for node in self.nodes) + sum(f.wall_s for f in self.failures)
+        return (
+            sum(node.wall_s for node in self.nodes)
+            + sum(failure.wall_s for failure in self.failures)
+            + sum(practice.wall_s for practice in self.practices)
+        )
 
     def node(self, name: str) -> SkillNode:
         """The node of that name; ``KeyError`` when there is none."""
@@ -220,8 +230,17 @@ class SkillGraph:
             failure = replace(failure, index=len(self.nodes))
         return replace(self, failures=(*self.failures, _as_stored(failure)))
 
+    def with_practice(self, practice: Practice, instead_of_last: bool = False) -> SkillGraph:
+        """This graph and one more practice, or with another last one.
+
+        Raises:
+            ValueError: when it holds a value that JSON cannot hold.
+        """
+        kept = self.practices[:-1] if instead_of_last else self.practices
+        return replace(self, practices=(*kept, _as_stored(practice)))
+
     def truncated(self, k: int) -> SkillGraph:
-        """The graph as it was when it last had ``k`` nodes: with the failures up to then, not the later ones.
+        """The graph as it was when it last had ``k`` nodes, with the failures and practices up to then.
 
         Raises:
             ValueError: when it has fewer nodes.
@@ -229,7 +248,8 @@ class SkillGraph:
         if not 0 <= k <= len(self.nodes):
             raise ValueError(f"cannot keep {k} of {len(self.nodes)} nodes")
         kept = tuple(f for f in self.failures if f.index is None or f.index <= k)
-        return replace(self, nodes=self.nodes[:k], failures=kept)
+        practices = tuple(practice for practice in self.practices if practice.nodes <= k)
+        return replace(self, nodes=self.nodes[:k], failures=kept, practices=practices)
 
     def to_json(self) -> dict[str, Any]:
         """JSON data that :meth:`from_json` reads back to an equal graph."""
@@ -268,6 +288,7 @@ class SkillGraph:
             "nodes": [node.summary() for node in self.nodes],
             "edges": encode(self.edges),
             "failures": [failure.summary() for failure in self.failures],
+            "practices": [practice.summary() for practice in self.practices],
             "env_steps": self.env_steps,
             "wall_s": self.wall_s,
         }

@@ -73,6 +73,17 @@ def move_into(folder: Path, source: Path) -> Path:
     return target
 
 
+def remove_folder(path: Path) -> None:
+    """Removes a folder that nothing names any more.
+
+    Raises:
+        GraphError: naming ``path``.
+    """
+    with writing(path):
+        shutil.rmtree(path)
+        sync_folder(path.parent)
+
+
 def remove_temporaries(folder: Path) -> None:
     """Removes what a killed process left half-written in ``folder``. Only the lock's owner may."""
     if not folder.is_dir():

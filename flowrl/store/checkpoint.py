@@ -1,4 +1,4 @@
-"""The files of one node: written once, checked by their sha256 whenever they are read."""
+"""The files of one node or practice: written once, checked by their sha256 whenever they are read."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from flowrl.errors import GraphError
-from flowrl.skills.graph import Failure, SkillNode
+from flowrl.skills.graph import Failure, Practice, SkillNode
 from flowrl.skills.strict_json import encode
 from flowrl.store import atomic, jsonl
 from flowrl.store.arrays import Tree, load_arrays, save_arrays
 from flowrl.store.faults import reading
-from flowrl.store.layout import EntryLayout, GraphLayout
+from flowrl.store.layout import EntryLayout, GraphLayout, PracticeLayout
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,34 @@ def write_failure(
     entry.curves.write_bytes(jsonl.lines(curves))
 
 
+def write_practice(
+    folder: PracticeLayout, params: Tree, curves: Iterable[Mapping[str, Any]]
+) -> dict[str, str]:
+    """Writes the files of a practice into ``folder`` (not yet in place) and returns their sha256.
+
+    Raises:
+        OSError: when the file system fails.
+    """
+    save_arrays(folder.policies, params)
+    folder.curves.write_bytes(jsonl.lines(curves))
+    return {path.name: atomic.sha256_of(path) for path in (folder.policies, folder.curves)}
+
+
+def load_practice(layout: GraphLayout, practice: Practice) -> Tree:
+    """The policies of a practice, in the form in which they were trained.
+
+    Raises:
+        GraphError: naming the file that is missing or damaged.
+    """
+    path = PracticeLayout(layout.root / practice.folder).policies
+    fix = "Put back a good copy of it, or play the skills' own policies with --no-practised."
+    with reading(path, fix):
+        found = atomic.sha256_of(path)
+    if found != practice.files.get(path.name):
+        raise GraphError(f"{path} is damaged: its sha256 is not the recorded one. {fix}")
+    return load_arrays(path, fix)
+
+
 def verify_node(layout: GraphLayout, node: SkillNode) -> None:
     """Compares every file of a node with its recorded sha256.
 
@@ -123,6 +151,14 @@ def load_curves(layout: GraphLayout, node: SkillNode) -> list[dict[str, Any]]:
     """
     entry = layout.node(node.index, node.name)
     return jsonl.parse(_read(entry, node, entry.curves), entry.curves, _fix(node))
+
+
+def load_refused_reply(layout: GraphLayout, failure: Failure) -> str | None:
+    """What was refused, as the model wrote it; None when there was nothing to keep, or it is gone."""
+    if failure.folder is None:
+        return None
+    path = EntryLayout(layout.root / failure.folder).proposal
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 
 def _verified(entry: EntryLayout, node: SkillNode, path: Path) -> Path:

@@ -16,13 +16,13 @@ from types import TracebackType
 from typing import Any
 
 from flowrl.errors import FlowrlError, GraphError
-from flowrl.skills.graph import Failure, SkillGraph, SkillNode
+from flowrl.skills.graph import Failure, Practice, SkillGraph, SkillNode
 from flowrl.store import atomic, checkpoint
 from flowrl.store.arrays import Tree
 from flowrl.store.checkpoint import LoadedNode
 from flowrl.store.faults import writing
 from flowrl.store.journal import Journal
-from flowrl.store.layout import EntryLayout, GraphLayout
+from flowrl.store.layout import EntryLayout, GraphLayout, PracticeLayout
 from flowrl.store.lock import GraphLock
 from flowrl.store.manifest import read_graph, read_manifest, write_graph
 
@@ -140,6 +140,41 @@ class GraphStore:
         self._replace_graph(graph)
         return self._graph.failures[-1]
 
+    def commit_practice(
+        self,
+        practice: Practice,
+        params: Tree,
+        curves: Iterable[Mapping[str, Any]],
+        instead_of_last: bool = False,
+    ) -> Practice:
+        """Adds a practice; it is on disk, complete, when this returns.
+
+        Args:
+            practice: its record; ``folder`` and ``files`` are filled in.
+            params: all policies together.
+            curves: one record a point.
+            instead_of_last: the same practice, some env steps later: what was kept of it before goes.
+
+        Returns:
+            The practice as stored.
+
+        Raises:
+            GraphError: when it cannot be written; ``graph`` then says what the disk holds.
+            ValueError: when it holds what JSON cannot.
+        """
+        before = self._graph.practices[-1] if instead_of_last else None
+        self._graph.with_practice(practice)
+        entry = self.layout.practice(len(self._graph.practices) - instead_of_last, practice.env_steps)
+        self._set_aside_in_the_way(entry)
+        with atomic.new_folder(entry.root) as folder:
+            files = checkpoint.write_practice(PracticeLayout(folder), params, curves)
+        where = entry.root.relative_to(self.layout.root).as_posix()
+        stored = replace(practice, folder=where, files=files)
+        self._replace_graph(self._graph.with_practice(stored, instead_of_last))
+        if before is not None and before.folder != where:
+            atomic.remove_folder(self.layout.root / before.folder)
+        return self._graph.practices[-1]
+
     def rewind(self, k: int) -> Path | None:
         """Keeps nodes ``0..k-1``; what follows, and the manifest as it was, goes to ``archive/<time>/``.
 
@@ -177,6 +212,14 @@ class GraphStore:
         """A node's training curves, checked."""
         return checkpoint.load_curves(self.layout, self._graph.nodes[index])
 
+    def load_practice(self) -> Tree:
+        """The policies of the last practice, checked; see :func:`checkpoint.load_practice`."""
+        return checkpoint.load_practice(self.layout, self._graph.practices[-1])
+
+    def load_refused_reply(self, failure: Failure) -> str | None:
+        """The reply that was refused, or None when it was not kept."""
+        return checkpoint.load_refused_reply(self.layout, failure)
+
     def close(self) -> None:
         """Releases the path. Doing it twice is harmless."""
         if hasattr(self, "journal"):
@@ -202,7 +245,7 @@ class GraphStore:
             created = datetime.now(UTC).isoformat(timespec="seconds")
             write_graph(layout, SkillGraph(env_name, provenance={"created": created}))
         self._graph = read_graph(layout.root, env_name)
-        for folder in (layout.root, layout.nodes, layout.failures, *layout.archives()):
+        for folder in (layout.root, layout.nodes, layout.failures, layout.practices, *layout.archives()):
             atomic.remove_temporaries(folder)
         if not fresh and not layout.journal.exists():
             notes.append(f"{layout.journal.name} was missing: a new one begins")
@@ -234,14 +277,19 @@ class GraphStore:
         """Moves folders that the manifest does not name into ``archive``: nothing is used that it lacks."""
         nodes = {self.layout.node(node.index, node.name).root for node in self._graph.nodes}
         failures = {self.layout.root / failure.folder for failure in self._graph.failures if failure.folder}
+        practices = {self.layout.root / practice.folder for practice in self._graph.practices}
         moved = []
-        for parent, named in ((self.layout.nodes, nodes), (self.layout.failures, failures)):
+        for parent, named in (
+            (self.layout.nodes, nodes),
+            (self.layout.failures, failures),
+            (self.layout.practices, practices),
+        ):
             for entry in self.layout.entries(parent):
                 if entry not in named:
                     moved.append(atomic.move_into(archive / parent.name, entry))
         return moved
 
-    def _set_aside_in_the_way(self, entry: EntryLayout) -> None:
+    def _set_aside_in_the_way(self, entry: EntryLayout | PracticeLayout) -> None:
         # What an earlier attempt of this very process left after its manifest could not be written.
         if entry.root.exists():
             atomic.move_into(self.layout.new_archive() / entry.root.parent.name, entry.root)

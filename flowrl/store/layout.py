@@ -64,6 +64,23 @@ class EntryLayout:
 
 
 @dataclass(frozen=True)
+class PracticeLayout:
+    """The files of one practice's folder."""
+
+    root: Path
+
+    @property
+    def policies(self) -> Path:
+        """All policies together: what they share, and the biases of each."""
+        return self.root / "policies.npz"
+
+    @property
+    def curves(self) -> Path:
+        """Training curves, one JSON object a line."""
+        return self.root / "curves.jsonl"
+
+
+@dataclass(frozen=True)
 class GraphLayout:
     """Where everything of one skill graph lies."""
 
@@ -95,6 +112,11 @@ class GraphLayout:
         return self.root / "failures"
 
     @property
+    def practices(self) -> Path:
+        """One folder a practice."""
+        return self.root / "practices"
+
+    @property
     def llm(self) -> Path:
         """Every request to a language model and its reply; written by ``flowrl.llm``."""
         return self.root / "llm"
@@ -122,8 +144,12 @@ class GraphLayout:
         """The folder of a failure, numbered by its place in the graph's list."""
         return EntryLayout(self.failures / folder_name(position, name))
 
+    def practice(self, position: int, env_steps: int) -> PracticeLayout:
+        """The folder of a practice, numbered by its place in the graph's list, after so many env steps."""
+        return PracticeLayout(self.practices / folder_name(position, str(env_steps)))
+
     def entries(self, parent: Path) -> list[Path]:
-        """What looks like a folder of ours in ``nodes/`` or ``failures/``, sorted."""
+        """What looks like a folder of ours in ``nodes/``, ``failures/`` or ``practices/``, sorted."""
         if not parent.is_dir():
             return []
         return sorted(entry for entry in parent.iterdir() if _ENTRY.fullmatch(entry.name))

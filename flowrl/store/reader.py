@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flowrl.skills.graph import SkillGraph
+from flowrl.skills.graph import Failure, SkillGraph
 from flowrl.store import checkpoint
 from flowrl.store.arrays import Tree
 from flowrl.store.checkpoint import LoadedNode
@@ -38,3 +38,11 @@ class GraphReader:
     def load_curves(self, index: int) -> list[dict[str, Any]]:
         """A node's training curves, checked."""
         return checkpoint.load_curves(self.layout, self.graph.nodes[index])
+
+    def load_practice(self) -> Tree:
+        """The policies of the last practice, checked; see :func:`checkpoint.load_practice`."""
+        return checkpoint.load_practice(self.layout, self.graph.practices[-1])
+
+    def load_refused_reply(self, failure: Failure) -> str | None:
+        """The reply that was refused, or None when it was not kept."""
+        return checkpoint.load_refused_reply(self.layout, failure)

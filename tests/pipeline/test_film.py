@@ -12,7 +12,7 @@ import pytest
 from toy_world import LENGTH, ToyWorld
 
 from flowrl.pipeline import film as film_module
-from flowrl.pipeline.agent import Player
+from flowrl.pipeline.agent import AgentPlan, Player
 from flowrl.pipeline.evaluate import PlayedGraph
 from flowrl.pipeline.film import film_best
 from flowrl.pipeline.tasks import make_plan_program
@@ -53,8 +53,10 @@ def done(toy_world: ToyWorld) -> PlayedGraph:
     rule = Rule(column, below=0, until=1, policy=0, patience=9, rest=9)
     plan = make_plan_program(STEPS, {TARGET: Bounds(1)}, OPERATORS, list(OPERATORS), toy_world)
     task = Task("any", lambda *_: (jnp.zeros(0), jnp.zeros(0, bool)), (), 10)
-    agent = Agent(programs, network, AgentProgram((plan,), (300,), (rule,)), [task] * 2, [jnp.zeros(())] * 2)
-    player = Player(agent, tuple(OPERATORS), (TARGET,), (Plan(STEPS, FactGoal({TARGET: 1})),), ("near:tree",))
+    program = AgentProgram((plan,), (300,), (rule,))
+    agent = Agent(programs, network, program, [task] * 2, [jnp.zeros(())] * 2)
+    plans = (Plan(STEPS, FactGoal({TARGET: 1})),)
+    player = Player(agent, AgentPlan(program, tuple(OPERATORS), (TARGET,), plans, ("near:tree",)))
     worlds = programs.fresh(jax.random.key(2), 11)
     played = agent.play(worlds, MAX_STEPS, jax.random.key(5))
     bench: Any = SimpleNamespace(world=toy_world)

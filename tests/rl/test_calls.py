@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from probe_games import BUILD, COINS, COLLECT, DIE, WAIT, CoinGame
+from probe_games import BRICKS, BUILD, COINS, COLLECT, DIE, WAIT, CoinGame
 from test_agent import BRICK, FIVE_COINS, play
 from test_executor import program
 
@@ -80,3 +80,20 @@ def test_death_ends_a_call_and_nothing_follows() -> None:
     played = play([COLLECT, DIE], plan, steps=6)
     assert calls(played, 0) == {"advanced": 1, "steps": 1}
     assert calls(played, 1) == {"died": 1, "steps": 1}
+
+
+def test_a_rule_that_must_get_somewhere_too_has_one_call_until_then() -> None:
+    """The coin is there after one step, the brick that the rule gives never comes: one call of four steps."""
+    rule = Rule(column=COINS, below=0, until=1, policy=1, patience=4, rest=50, gives={BRICKS: 1})
+    played = play([COLLECT, COLLECT], FIVE_COINS, rules=(rule,), steps=7)
+    assert calls(played, 1) == {"gave_way": 1, "steps": 4}
+
+
+def test_a_rule_that_gets_where_another_begins_has_advanced() -> None:
+    """It collects a coin, for the rule above it to build a brick with; that one is no interruption."""
+    build = Rule(column=BRICKS, below=0, until=1, policy=1, patience=9, rest=9, needs={COINS: 1})
+    collect = Rule(column=BRICKS, below=0, until=-np.inf, policy=2, patience=9, rest=9, gives={COINS: 1})
+    played = play([COLLECT, BUILD, COLLECT], FIVE_COINS, rules=(build, collect), steps=8)
+    assert calls(played, 2) == {"advanced": 1, "steps": 1}
+    assert calls(played, 1) == {"advanced": 1, "steps": 1}
+    assert calls(played, 0) == {"advanced": 1, "steps": 5}

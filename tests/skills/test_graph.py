@@ -19,6 +19,7 @@ from flowrl.skills.graph import (
     EnvSteps,
     Evidence,
     Failure,
+    Practice,
     SkillGraph,
     SkillNode,
     wilson_interval,
@@ -323,3 +324,19 @@ def test_summary_has_the_agreed_shape() -> None:
 def test_records_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         three().env_name = "other"  # type: ignore[misc]
+
+
+def test_practices_are_part_of_a_graph() -> None:
+    """What they cost counts; a rewind to before one forgets it; the same practice later replaces itself."""
+    graph = SkillGraph("World").with_node(node(0, "wood")).with_node(node(1, "table"))
+    spent = graph.env_steps
+    practised = graph.with_practice(Practice(("wood", "table"), 2, 500, 3.0, {"seed": 1}))
+    assert practised.env_steps == spent + 500
+    assert practised.wall_s == graph.wall_s + 3.0
+    assert SkillGraph.from_json(practised.to_json()) == practised
+    longer = practised.with_practice(Practice(("wood", "table"), 2, 900, 5.0), instead_of_last=True)
+    assert [practice.env_steps for practice in longer.practices] == [900]
+    assert longer.truncated(2).practices == longer.practices
+    assert longer.truncated(1).practices == ()
+    with pytest.raises(ValueError, match="same name"):
+        Practice(("wood", "wood"), 2, 500, 3.0)

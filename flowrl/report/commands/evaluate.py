@@ -41,6 +41,9 @@ class EvaluateFlags:
     seed: int = 0
     """Seed of the worlds and of the actions."""
 
+    practised: bool = True
+    """Play the policies of the last practice, where there was one; else each skill's own."""
+
     json: bool = False
     """Print JSON, for scripts."""
 
@@ -66,7 +69,13 @@ def evaluate(args: Sequence[str], prog: str) -> int:
 
     with counted(flags.episodes, "playing", Console(stderr=True)) as ended:
         played = play_graph(
-            flags.graph_path, flags.target, flags.episodes, flags.max_steps, flags.seed, ended
+            flags.graph_path,
+            flags.target,
+            flags.episodes,
+            flags.max_steps,
+            flags.seed,
+            ended,
+            flags.practised,
         )
     measured = measure_graph(played)
     if flags.plot is not None:

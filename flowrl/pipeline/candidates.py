@@ -1,0 +1,200 @@
+"""Refused skills that deserve another try: their code passed every check, but alone they were not learned.
+
+A skill that starts at the end of a long plan sees few start states when it is trained by itself. In practice
+it is one of many, and what it needs is brought about by policies that are trained along with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flowrl.codegen.check import CheckedSkill, check_reply
+from flowrl.codegen.tracer import Tracer
+from flowrl.codegen.transitions import ProbeBank
+from flowrl.config import RunConfig
+from flowrl.errors import ProposalRefused
+from flowrl.pipeline.jobs import STORED_STARTS
+from flowrl.pipeline.learner import evidence_of
+from flowrl.pipeline.library import LearnedSkill, SkillLibrary
+from flowrl.pipeline.prepare import StartStateSource, plan_for
+from flowrl.pipeline.records import PRACTISED, now
+from flowrl.pipeline.streams import stream_number
+from flowrl.pipeline.tasks import make_task, repeats_to_train
+from flowrl.pipeline.workbench import Workbench, states_to_tree
+from flowrl.skills.evidence import EnvSteps, Evidence
+from flowrl.skills.graph import Failure, SkillGraph, SkillNode
+from flowrl.skills.operator import Operator
+from flowrl.store.graph_store import GraphStore
+from flowrl.store.reader import GraphReader
+from flowrl.worlds.base import World
+
+LEARNABLE = ("prepare", "train", "validate")
+"""Stages at which nothing was wrong with the proposal but that it was not learned."""
+
+UNPROVED = Evidence(episodes=0, successes=0, gains={}, deaths=0.0, mean_length=0.0)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A refused skill, checked again.
+
+    Attributes:
+        checked: its code and operator.
+        reply: as the model wrote it.
+        failure: the record of its last refusal.
+        node: what it would be in the graph, without evidence.
+    """
+
+    checked: CheckedSkill
+    reply: str
+    failure: Failure
+    node: SkillNode
+
+    def skill(self, world: World) -> LearnedSkill:
+        """To be trained: without parameters. How long it takes is not known; all its time is allowed for."""
+        node = self.node
+        task = make_task(
+            node.name, node.operator, self.checked.program, world, node.max_steps, node.max_repeat
+        )
+        return LearnedSkill(
+            node.name, node.operator, task, None, self.checked.artifact, float(node.max_steps)
+        )
+
+
+def find_candidates(
+    store: GraphStore | GraphReader, world: World, tracer: Tracer, bank: ProbeBank
+) -> list[Candidate]:
+    """The refused skills of a graph that can be practised, in an order in which plans lead to each.
+
+    Args:
+        tracer: where their code is traced again.
+        bank: what it is probed with.
+    """
+    graph = store.graph
+    refused = {
+        failure.name: failure
+        for failure in graph.failures
+        if failure.stage in LEARNABLE and failure.name not in graph.names
+    }
+    left: list[Candidate] = []
+    for failure in refused.values():
+        reply = store.load_refused_reply(failure)
+        if reply is None:
+            continue
+        try:
+            checked = check_reply(reply, world, tracer, bank)
+        except ProposalRefused:
+            continue  # By checks that have become stricter since, or a bank that shows more.
+        left.append(Candidate(checked, reply, failure, _node(checked, failure, world)))
+    found: list[Candidate] = []
+    while True:
+        learned = {**graph.operators, **{one.node.name: one.node.operator for one in found}}
+        ready = [one for one in left if one not in found and _is_reached(one.node, learned, world)]
+        if not ready:
+            return found
+        found.extend(ready)
+
+
+def _node(checked: CheckedSkill, failure: Failure, world: World) -> SkillNode:
+    proposal = checked.proposal
+    return SkillNode(
+        index=0,
+        name=proposal.name,
+        description=proposal.description,
+        operator=proposal.operator,
+        max_steps=proposal.max_steps or RunConfig.max_skill_steps,
+        max_repeat=repeats_to_train(proposal.operator, world.vocabulary, RunConfig.max_repeat),
+        plan=(),
+        evidence=UNPROVED,
+        env_steps=EnvSteps(),
+        wall_s=0.0,
+        llm=failure.llm,
+    )
+
+
+def _is_reached(node: SkillNode, learned: Mapping[str, Operator], world: World) -> bool:
+    try:
+        plan_for(node.name, node.operator, learned, world)
+    except ProposalRefused:
+        return False
+    return True
+
+
+def with_candidates(graph: SkillGraph, candidates: Sequence[Candidate]) -> SkillGraph:
+    """``graph`` as if the candidates were nodes of it, without evidence; for plans, never for the store."""
+    nodes = [*graph.nodes]
+    for candidate in candidates:
+        nodes.append(replace(candidate.node, index=len(nodes)))
+    return replace(graph, nodes=tuple(nodes))
+
+
+def prove_candidate(
+    candidate: Candidate,
+    store: GraphStore,
+    library: SkillLibrary,
+    bench: Workbench,
+    episodes: int,
+    wanted: float,
+    number: int,
+) -> SkillNode:
+    """Validates a practised candidate as any trained skill is, and makes it a node.
+
+    Its start states are those at the end of its plan, in worlds that training never saw; its declared gains
+    are measured there.
+
+    Args:
+        library: holds all practised policies, the candidate's too.
+        episodes: to validate on.
+        wanted: what the lower end of the success rate's interval must reach.
+        number: of the practice that it was trained in.
+
+    Returns:
+        The node as stored.
+
+    Raises:
+        ProposalRefused: it is not good enough, or its plan does not lead to its start; nothing is stored.
+    """
+    node, world = candidate.node, bench.world
+    plan = plan_for(node.name, node.operator, store.graph.operators, world)
+    stream = f"{node.name}/practice/{number}"
+    source = StartStateSource(node.name, node.operator, plan, library, bench, stream)
+    before = bench.programs.env_steps
+    starts = source.held_out(episodes, 0)
+    prepared = bench.programs.env_steps
+    skill = library[node.name]
+    key = jax.random.fold_in(jax.random.key(bench.seed), stream_number(stream, "validate"))
+    evidence = evidence_of(
+        bench.episodes.run(skill.task, skill.params, starts, key), skill.task, candidate.checked
+    )
+    if evidence.success_low < wanted:
+        raise ProposalRefused(
+            "validate",
+            f"{node.name!r} succeeded in {evidence.success:.0%} of {evidence.episodes} episodes on unseen "
+            f"worlds (at least {evidence.success_low:.0%} with 95% confidence; {wanted:.0%} are needed).",
+        )
+    return store.commit_node(
+        replace(
+            node,
+            index=len(store.graph.nodes),
+            plan=tuple((step.skill, step.n) for step in plan.steps),
+            evidence=evidence,
+            env_steps=EnvSteps(prepare=prepared - before, validate=bench.programs.env_steps - prepared),
+            provenance={
+                "created": now(),
+                "seed": bench.seed,
+                "executor": PRACTISED,
+                "practice": number,
+                "layer_size": bench.shape.layer_size,
+            },
+        ),
+        candidate.reply,
+        candidate.checked.artifact,
+        jax.tree.map(np.asarray, skill.params),
+        states_to_tree(jax.tree.map(lambda leaf: jnp.array(leaf[:STORED_STARTS]), starts)),
+        (),
+    )

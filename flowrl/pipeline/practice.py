@@ -1,0 +1,335 @@
+"""Practice: all skills of a graph trained together, in the whole episodes that its agent plays."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flowrl.codegen.tracer import Tracer
+from flowrl.config import PPOConfig
+from flowrl.errors import ProposalRefused, UserError
+from flowrl.pipeline.agent import plan_agent
+from flowrl.pipeline.candidates import Candidate, find_candidates, prove_candidate, with_candidates
+from flowrl.pipeline.evaluate import layer_size_of
+from flowrl.pipeline.events import (
+    Event,
+    Listener,
+    RunFinished,
+    RunStarted,
+    SkillAccepted,
+    SkillRefused,
+    StageStarted,
+    TrainingProgress,
+)
+from flowrl.pipeline.fresh_worlds import START_WORLDS, renewed_worlds
+from flowrl.pipeline.game_reward import game_reward
+from flowrl.pipeline.library import SkillLibrary
+from flowrl.pipeline.maintenance import maintenance_of, maintenance_rules
+from flowrl.pipeline.probing import ProbeBankBuilder
+from flowrl.pipeline.records import failure_of, now
+from flowrl.pipeline.run import load_library, use_compilation_cache
+from flowrl.pipeline.running_estimates import UpdateClock
+from flowrl.pipeline.sizes import ppo_settings, resolve_sizes
+from flowrl.pipeline.streams import stream_number
+from flowrl.pipeline.tasks import barred_actions
+from flowrl.pipeline.workbench import Workbench, build_workbench
+from flowrl.rl.practice import PracticeReport, PracticeTrainer
+from flowrl.rl.shared import policy_of, shared_params, with_more_policies, without_actions_of
+from flowrl.skills.evidence import EnvSteps
+from flowrl.skills.graph import Practice, SkillGraph
+from flowrl.store.graph_store import GraphStore
+from flowrl.store.manifest import read_graph
+from flowrl.worlds.registry import make_world
+
+NAME = "practice"
+
+REPORT_EVERY = 8
+"""Updates that one point of the curves stands for."""
+
+KEEP_EVERY = 1_000_000
+"""Env steps after which the policies are kept: what is lost at most when practice is interrupted."""
+
+GUIDED_STEPS = 1_000_000
+"""Env steps over which the policies of a first practice are drawn, less and less, towards the nodes' own."""
+
+LEAST_LR = 0.1
+"""With ``--anneal_lr``, the share of the learning rate that is left at the end of the budget."""
+
+
+@dataclass(frozen=True)
+class PracticeResult:
+    """What a practice did.
+
+    Attributes:
+        graph: as it is on disk now.
+        accepted: refused skills that were learned.
+        refused: those that were not.
+    """
+
+    graph: SkillGraph
+    accepted: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+def practise(
+    graph_path: Path,
+    ppo: PPOConfig,
+    seed: int,
+    wanted: float,
+    episodes: int,
+    listeners: Sequence[Listener],
+) -> PracticeResult:
+    """Trains all skills of a graph, and those that were refused for want of success, in whole episodes.
+
+    A second practice goes on from the policies of the first. What was refused before and is good enough now
+    is validated like any trained skill and joins the graph.
+
+    Args:
+        ppo: settings; ``total_timesteps`` is the budget of all skills together, ``layer_size`` the graph's.
+        wanted: what the lower end of a refused skill's success rate must reach to be accepted.
+        episodes: to validate it on.
+        listeners: who is told what happens.
+
+    Raises:
+        UserError: the graph has no skill yet, or another ``layer_size``.
+        GraphError: there is no graph, or it is damaged.
+    """
+    began = time.monotonic()
+    use_compilation_cache()
+    with ExitStack() as stack:
+        env_name = read_graph(graph_path).env_name
+        store = stack.enter_context(GraphStore.open(graph_path, env_name, create=False))
+        if not store.graph.nodes:
+            raise UserError(f"{graph_path} has no accepted skill yet: there is nothing to practise.")
+
+        def emit(event: Event) -> None:
+            if not isinstance(event, TrainingProgress):
+                store.journal.append(type(event).__name__, dataclasses.asdict(event))
+            for listener in listeners:
+                listener(event)
+
+        names = store.graph.names
+        emit(RunStarted(env_name, str(graph_path), NAME, len(names), names))
+        bench = _bench(store.graph, ppo, seed)
+        probing = ProbeBankBuilder(bench)
+        probing.add_random_play()
+        library = load_library(store, bench, probing)
+        candidates = find_candidates(store, bench.world, stack.enter_context(Tracer()), probing.bank())
+        for candidate in candidates:
+            library.add(candidate.skill(bench.world))
+        session = _Session(store, library, bench, candidates, ppo, emit)
+        session.train()
+        accepted, refused = session.prove(wanted, episodes)
+        emit(RunFinished(len(store.graph.nodes), bench.programs.env_steps, time.monotonic() - began))
+        return PracticeResult(store.graph, accepted, refused)
+
+
+def _bench(graph: SkillGraph, ppo: PPOConfig, seed: int) -> Workbench:
+    size = layer_size_of(graph)
+    if ppo.layer_size not in (None, size):
+        raise UserError(
+            f"--layer_size {ppo.layer_size}: the policies of this graph have {size}, and those of practice "
+            "take their place. Leave it out."
+        )
+    ppo, shape = resolve_sizes(dataclasses.replace(ppo, layer_size=size), 1, START_WORLDS)
+    return build_workbench(make_world(graph.env_name), ppo, shape, seed)
+
+
+class _Session:
+    """One practice of one graph."""
+
+    def __init__(
+        self,
+        store: GraphStore,
+        library: SkillLibrary,
+        bench: Workbench,
+        candidates: list[Candidate],
+        ppo: PPOConfig,
+        emit: Listener,
+    ) -> None:
+        self._store = store
+        self._library = library
+        self._bench = bench
+        self._candidates = candidates
+        self._ppo = ppo
+        self._emit = emit
+        self._number = len(store.graph.practices)
+        self._nodes = len(store.graph.nodes)
+        does = plan_agent(with_candidates(store.graph, candidates), library, bench.world, None)
+        self._names = does.policies
+        facts = list(bench.world.achievement_values)
+        self._watched = [fact.partition(":")[2] for fact in facts]
+        worlds = bench.training_worlds(self._stream, START_WORLDS)
+        self._trainer = PracticeTrainer(
+            bench.programs,
+            bench.trainer.network,
+            does.program,
+            [library[name].task for name in self._names],
+            game_reward(bench.world),
+            [bench.world.snapshot_spec.fact_columns[fact] for fact in facts],
+            bench.shape.num_steps,
+            ppo_settings(ppo),
+            self._first_params(),
+            # Whoever practises again has left its first policies behind.
+            [None if self._number else library[name].params for name in self._names],
+            worlds,
+            stream_number(bench.seed, NAME, self._number),
+        )
+
+    @property
+    def _stream(self) -> int:
+        """Of its training worlds, clear of those of other practices."""
+        return stream_number(NAME, self._number)
+
+    def _first_params(self) -> Any:
+        """Those of the last practice, with new skills among them; all new where there is none."""
+        store, bench, names = self._store, self._bench, self._names
+        key = jax.random.fold_in(jax.random.key(bench.seed), stream_number(NAME, self._number, "params"))
+        if store.graph.practices:
+            last = list(store.graph.practices[-1].skills)
+            rows = [last.index(name) if name in last else None for name in names]
+            params = with_more_policies(jax.tree.map(jnp.asarray, store.load_practice()), rows, key)
+        else:
+            params = shared_params(bench.trainer.initial_params(key), len(names), key)
+        for row, name in enumerate(names):
+            if barred := barred_actions(self._library[name].operator, bench.world):
+                params = without_actions_of(params, row, barred)
+        return params
+
+    def train(self) -> None:
+        """Practises until the budget is spent; keeps the policies now and then, and at the end."""
+        bench, budget = self._bench, self._ppo.total_timesteps
+        per_update = bench.shape.batch * bench.shape.num_steps
+        updates = -(-budget // per_update)
+        refused = f", {len(self._candidates)} of them refused before" if self._candidates else ""
+        self._emit(StageStarted("train", NAME, f"{len(self._names)} skills{refused}, {budget:,} env steps"))
+        clock, window, curves = UpdateClock(), _Window(self._watched), list[dict[str, float]]()
+        began, kept = time.monotonic(), 0
+        for update in range(1, updates + 1):
+            left = 1.0 - (update - 1) / updates
+            report = self._trainer.update(
+                max(left, LEAST_LR) if self._ppo.anneal_lr else 1.0,
+                max(1.0 - (update - 1) * per_update / GUIDED_STEPS, 0.0),
+            )
+            if (renewed := renewed_worlds(bench, update, START_WORLDS, self._stream)) is not None:
+                self._trainer.renew(*renewed)
+            window.add(report)
+            env_steps = update * per_update
+            if update % REPORT_EVERY == 0 or update == updates:
+                curves.append({"env_steps": env_steps, **window.point()})
+                rate = clock.lap() * window.updates * per_update
+                self._emit(TrainingProgress(NAME, env_steps, budget, rate, None, None, window.shown()))
+                window.clear()
+            if env_steps - kept * KEEP_EVERY >= KEEP_EVERY or update == updates:
+                self._keep(env_steps, time.monotonic() - began, curves)
+                kept = env_steps // KEEP_EVERY
+
+    def _keep(self, env_steps: int, wall_s: float, curves: list[dict[str, float]]) -> None:
+        shape = self._bench.shape
+        self._store.commit_practice(
+            Practice(
+                self._names,
+                self._nodes,
+                env_steps,
+                wall_s,
+                {
+                    "created": now(),
+                    "seed": self._bench.seed,
+                    "device": jax.devices()[0].device_kind,
+                    "num_envs": shape.num_envs,
+                    "num_steps": shape.num_steps,
+                    "layer_size": shape.layer_size,
+                    "ppo": dataclasses.asdict(self._ppo),
+                    "versions": {name: version(name) for name in ("flowrl", "jax", "craftax")},
+                },
+            ),
+            jax.tree.map(np.asarray, self._trainer.params),
+            curves,
+            instead_of_last=len(self._store.graph.practices) > self._number,
+        )
+
+    def prove(self, wanted: float, episodes: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Validates what was refused before; returns the names of what was accepted and of what was not."""
+        params = self._trainer.params
+        for row, name in enumerate(self._names):
+            self._library.add(dataclasses.replace(self._library[name], params=policy_of(params, row)))
+        accepted, refused = [], []
+        for candidate in self._candidates:
+            name = candidate.node.name
+            self._maintain()
+            self._emit(StageStarted("validate", name, f"{episodes} episodes on unseen worlds"))
+            before, began = self._bench.programs.env_steps, time.monotonic()
+            try:
+                node = prove_candidate(
+                    candidate, self._store, self._library, self._bench, episodes, wanted, self._number
+                )
+            except ProposalRefused as refusal:
+                spent = EnvSteps(validate=self._bench.programs.env_steps - before)
+                self._emit(SkillRefused(name, refusal.stage, refusal.reason, candidate.failure.llm))
+                failure = failure_of(
+                    name, refusal, candidate.node.operator, candidate.failure.llm,
+                    time.monotonic() - began, spent,
+                )  # fmt: skip
+                self._store.record_failure(failure, candidate.reply)
+                refused.append(name)
+            else:
+                self._emit(SkillAccepted(node.index, name, node.summary()))
+                accepted.append(name)
+        return tuple(accepted), tuple(refused)
+
+    def _maintain(self) -> None:
+        """Puts the rules of the accepted skills in force, with the practised policies."""
+        bench = self._bench
+        rules = maintenance_rules(self._store.graph, bench.world)
+        maintenance = maintenance_of(rules, self._library, bench.trainer, bench.world)
+        bench.episodes.maintenance = bench.executor.maintenance = maintenance
+
+
+class _Window:
+    """Several updates as one point of the curves."""
+
+    def __init__(self, watched: Sequence[str]) -> None:
+        self._watched = watched
+        self._reports: list[PracticeReport] = []
+
+    @property
+    def updates(self) -> int:
+        """So many."""
+        return len(self._reports)
+
+    def add(self, report: PracticeReport) -> None:
+        """One more."""
+        self._reports.append(report)
+
+    def clear(self) -> None:
+        """Begins anew."""
+        self._reports = []
+
+    def shown(self) -> dict[str, float]:
+        """What people look at while it goes on."""
+        point = self.point()
+        return {name: value for name, value in point.items() if name not in self._watched}
+
+    def point(self) -> dict[str, float]:
+        """Means; by name also the share of the ended episodes that held each achievement."""
+        counts = np.array([report.episodes for report in self._reports])
+        shares = counts / max(int(counts.sum()), 1)
+        ended_with = shares @ np.stack([report.ended_with for report in self._reports])
+        metrics = [report.metrics for report in self._reports]
+        return {
+            "episodes": float(counts.sum()),
+            "episode_length": float(shares @ np.array([report.mean_length for report in self._reports])),
+            "achieved": float(ended_with.mean()),
+            **{name: float(np.mean([one[name] for one in metrics])) for name in metrics[0]},
+            **dict(zip(self._watched, ended_with.tolist(), strict=True)),
+        }

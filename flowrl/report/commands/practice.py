@@ -1,0 +1,56 @@
+"""``practice``: all skills of a graph trained together, in whole episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flowrl.config import BOUNDS, PPOConfig, RunConfig, validate_batch, validate_bounds
+from flowrl.report.commands.flags import parse_flags
+
+
+@dataclass(frozen=True)
+class PracticeFlags:
+    """Trains all skills of a graph together, in the whole episodes that its agent plays.
+
+    Each learns where the agent really calls it, and how to stay alive on the way. Skills that were refused
+    for want of success are practised too, and join the graph when they are good enough then. The policies
+    take the place of the skills' own; `flowrl evaluate` plays them. A second practice goes on from the first.
+    """
+
+    graph_path: Path = RunConfig.graph_path
+    """Folder of the skill graph."""
+
+    success_state_rate: float = 0.8
+    """Share of episodes of a refused skill that must succeed: the Wilson 95% lower bound has to reach it."""
+
+    validation_episodes: int = 256
+    """Episodes on worlds that training never saw, for each refused skill."""
+
+    seed: int = 0
+    """Seed of everything random: worlds, network weights, actions."""
+
+    ppo: PPOConfig = field(
+        default_factory=lambda: PPOConfig(total_timesteps=10_000_000, lr=5e-4, anneal_lr=True)
+    )
+
+
+def practice(args: Sequence[str], prog: str) -> int:
+    """``flowrl practice``."""
+    flags = parse_flags(PracticeFlags, args, prog)
+    validate_bounds(flags, BOUNDS)
+    validate_batch(flags.ppo)
+    from flowrl.pipeline.practice import practise
+    from flowrl.report.live import terminal_view
+
+    with terminal_view() as view:
+        practise(
+            flags.graph_path,
+            flags.ppo,
+            flags.seed,
+            flags.success_state_rate,
+            flags.validation_episodes,
+            [view],
+        )
+    return 0

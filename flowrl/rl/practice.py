@@ -1,0 +1,379 @@
+"""All policies of an agent trained together by PPO, in the whole episodes that the agent itself plays.
+
+Plans and rules choose the policy in charge at every step, exactly as in :class:`~flowrl.rl.agent.Agent`, so
+every policy learns where the agent really calls it, and what follows its call is part of what its actions are
+worth. All share one network (:mod:`flowrl.rl.shared`) and one value function: what one skill's policy learns
+about staying alive, all know.
+
+Half of the episodes begin in a fresh world, the others in a state in which some skill was in charge lately,
+every skill as likely: what lies late in the game would else be met only by those who live to see it (a
+curriculum over the agent's own states, as in Go-Explore, Ecoffet et al. 2021, without its archive).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flowrl.rl.agent_program import AgentProgram, ProgramTable
+from flowrl.rl.compiled import compiled
+from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, put_rows
+from flowrl.rl.milestones import Milestones, pay
+from flowrl.rl.network import ActorCritic
+from flowrl.rl.ppo import PPOSettings, Rollout, make_optimizer, ppo_update
+from flowrl.rl.pursuit import Pursuit, nothing_pursued, pursue
+from flowrl.rl.shared import apply_shared
+from flowrl.rl.task import GOAL_FEATURES, GoalTable, Task, goal_features
+
+FROM_KEPT = 0.5
+"""Share of the episodes that begin in a state in which some skill was in charge."""
+
+KEPT_A_SKILL = 8
+"""Such states that are kept of each skill, the latest; one more a skill after every update."""
+
+GameReward = Callable[[jax.Array, jax.Array], jax.Array]
+"""``(before [B, D], after [B, D]) -> float32 [B]``: the game's own reward, read off snapshots."""
+
+
+@dataclass(frozen=True)
+class PracticeReport:
+    """One update.
+
+    Attributes:
+        episodes: of those that began in a fresh world, how many ended in this rollout.
+        mean_length: their length in env steps; 0 when there are none.
+        ended_with: float ``[C]``: share of them that held each watched column at the end.
+        metrics: losses and mean rewards by name.
+    """
+
+    episodes: int
+    mean_length: float
+    ended_with: np.ndarray
+    metrics: dict[str, float]
+
+
+class _Tally(NamedTuple):
+    """Episodes from fresh worlds that ended in this rollout; ``age`` ``[B]`` is of those under way."""
+
+    age: jax.Array
+    fresh: jax.Array
+    episodes: jax.Array
+    steps: jax.Array
+    ended_with: jax.Array
+
+
+class _Starts(NamedTuple):
+    """Where episodes begin: W fresh worlds, then :data:`KEPT_A_SKILL` states of each of S skills.
+
+    Attributes:
+        bank: ``W + S * KEPT_A_SKILL`` states.
+        kept: int32 ``[S]``, how many of a skill's rows are filled.
+        next: int32 ``[S]``, which is written next.
+    """
+
+    bank: Placed
+    kept: jax.Array
+    next: jax.Array
+
+
+class PracticeTrainer:
+    """Trains the policies of one agent.
+
+    Args:
+        programs: the env's programs; B envs step together.
+        network: of one policy.
+        program: the agent's targets and rules; its policies are rows of ``tasks``.
+        tasks: S tasks; their own rewards shape, their ``done`` is not asked: the plans know.
+        game_reward: what counts in the end.
+        watched: snapshot columns that are reported at the end of episodes.
+        num_steps: T, env steps of each env between two updates.
+        settings: PPO's numbers.
+        params: of all policies, as :func:`~flowrl.rl.shared.shared_params` makes them.
+        guides: what each skill's policy may be told to imitate: parameters of the ordinary form, None where
+            there is no such policy.
+        worlds: W fresh worlds.
+        seed: of every random choice.
+    """
+
+    def __init__(
+        self,
+        programs: EnvPrograms,
+        network: ActorCritic,
+        program: AgentProgram,
+        tasks: Sequence[Task],
+        game_reward: GameReward,
+        watched: Sequence[int],
+        num_steps: int,
+        settings: PPOSettings,
+        params: Any,
+        guides: Sequence[Any | None],
+        worlds: Placed,
+        seed: int,
+    ) -> None:
+        self.params = params
+        self._programs = programs
+        self._network = network
+        self._table = ProgramTable.of(program, GoalTable.of(list(tasks)))
+        self._tasks = tuple(tasks)
+        self._game_reward = game_reward
+        self._watched = np.asarray(watched, np.int32)
+        self._guided = jnp.array([guide is not None for guide in guides])
+        known = [guide for guide in guides if guide is not None]
+        filled = [known[0] if guide is None else guide for guide in guides] if known else []
+        self._guides = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled) if known else None
+        self._num_steps = num_steps
+        self._settings = settings
+        self._worlds = worlds.rows
+        self._key = jax.random.key(seed)
+        self._opt_state = make_optimizer(settings).init(params)
+        self._act = compiled(self._act_batch, donate=(2, 3))
+        self._judge = compiled(self._judge_batch, donate=(1,))
+        self._keep = compiled(self._keep_states, donate=(0,))
+        self._update = compiled(self._update_params, donate=(1,))
+        self._renew = compiled(put_rows, donate=(0,))
+        kept = KEPT_A_SKILL * len(tasks)
+        no_skill = jnp.zeros(len(tasks), jnp.int32)
+        rows = np.arange(self._worlds + kept) % self._worlds
+        self._starts = _Starts(_rows(worlds, rows), no_skill, jnp.array(no_skill))
+        self._carry = self._first_carry()
+
+    def update(self, lr_scale: float = 1.0, guidance: float = 0.0) -> PracticeReport:
+        """One rollout of T env steps in all envs, then one PPO update of all policies.
+
+        Args:
+            lr_scale: what the learning rate is multiplied by.
+            guidance: how much the policies are drawn towards their guides.
+        """
+        carry, weight = self._carry, jnp.float32(guidance if self._guides is not None else 0.0)
+        for t in range(self._num_steps):
+            rollout, states, doing, tally, actions, before = self._act(
+                self.params, self._starts, carry.rollout, carry.states, carry.seen, carry.ended, carry.doing,
+                carry.tally, self._guides, weight, self._next_key(), np.int32(t),
+            )  # fmt: skip
+            placed = self._programs.advance(states, actions, self._next_key())
+            rollout, ended, milestones, tally = self._judge(
+                self._table, rollout, doing, before, placed.seen, carry.milestones, tally, np.int32(t)
+            )
+            carry = _Carry(rollout, placed.states, placed.seen, ended, doing, milestones, tally)
+        self._starts = self._keep(self._starts, carry.states, carry.seen, carry.doing, self._next_key())
+        self.params, self._opt_state, metrics = self._update(
+            self.params, self._opt_state, carry.rollout, carry.seen, carry.doing, self._next_key(),
+            jnp.float32(lr_scale), weight,
+        )  # fmt: skip
+        report = _report(jax.device_get((carry.tally, metrics)))
+        self._carry = carry._replace(tally=_emptied(carry.tally))
+        return report
+
+    def renew(self, worlds: Placed, at: int) -> None:
+        """Replaces the fresh worlds from row ``at`` on, so that no policy learns them by heart."""
+        self._starts = self._starts._replace(bank=self._renew(self._starts.bank, worlds, jnp.int32(at)))
+
+    def _next_key(self) -> jax.Array:
+        self._key, key = jax.random.split(self._key)
+        return key
+
+    # --- the compiled programs -----------------------------------------------------------------
+
+    def _apply(self, params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """``(logits, value)``; the policy's row rides along as the last feature, through PPO's batches."""
+
+        def one(policy: Any, its_tiles: jax.Array, its_features: jax.Array) -> tuple[jax.Array, jax.Array]:
+            output: Any = self._network.apply({"params": policy}, its_tiles, its_features)
+            return output
+
+        return apply_shared(one, params, features[:, -1].astype(jnp.int32), tiles, features[:, :-1])
+
+    def _features(self, seen: Seen, doing: Pursuit) -> jax.Array:
+        goal = goal_features(self._table.goals, doing.policy, doing.start, seen.snapshot, doing.n)
+        return jnp.concatenate([seen.features, goal, doing.policy[:, None].astype(jnp.float32)], axis=-1)
+
+    def _act_batch(
+        self,
+        params: Any,
+        starts: _Starts,
+        rollout: Rollout,
+        states: Any,
+        seen: Seen,
+        ended: jax.Array,
+        doing: Pursuit,
+        tally: _Tally,
+        guides: Any | None,
+        guidance: jax.Array,
+        key: jax.Array,
+        t: jax.Array,
+    ) -> tuple[Rollout, Any, Pursuit, _Tally, jax.Array, jax.Array]:
+        """Begins episodes where one has ended, decides what to do, acts, and notes it down."""
+        start_key, action_key = jax.random.split(key)
+        rows, fresh = self._draw_starts(starts, ended.shape[0], start_key)
+        states = copy_rows(states, starts.bank.states, rows, ended)
+        seen = _where(ended, _rows(starts.bank.seen, rows), seen)
+        doing = _where(ended, nothing_pursued(self._table, seen.snapshot), doing)
+        tally = tally._replace(
+            age=jnp.where(ended, 0, tally.age) + 1, fresh=jnp.where(ended, fresh, tally.fresh)
+        )
+        doing = pursue(self._table, seen.snapshot, doing)
+        features = self._features(seen, doing)
+        logits, value = self._apply(params, seen.tiles, features)
+        actions = jax.random.categorical(action_key, logits)
+        log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), actions[:, None], axis=-1)[:, 0]
+        if guides is not None:
+            guide = jax.lax.cond(
+                guidance > 0,
+                lambda: self._guide(guides, doing.policy, seen.tiles, features[:, :-1]),
+                lambda: jnp.zeros_like(logits),
+            )
+            rollout = rollout._replace(guide=rollout.guide.at[t].set(guide))
+        rollout = rollout._replace(
+            tiles=rollout.tiles.at[t].set(seen.tiles),
+            features=rollout.features.at[t].set(features),
+            action=rollout.action.at[t].set(actions),
+            log_prob=rollout.log_prob.at[t].set(log_prob),
+            value=rollout.value.at[t].set(value),
+        )
+        return rollout, states, doing, tally, actions, seen.snapshot
+
+    def _guide(self, guides: Any, policy: jax.Array, tiles: jax.Array, features: jax.Array) -> jax.Array:
+        """Log probabilities ``[B, A]`` of the guide of each env's policy; 0 where it has none."""
+        logits = jax.vmap(lambda guide: self._network.apply({"params": guide}, tiles, features)[0])(guides)
+        chosen = jnp.take_along_axis(logits, policy[None, :, None], axis=0)[0]
+        return jnp.where(self._guided[policy][:, None], jax.nn.log_softmax(chosen), 0.0)
+
+    def _draw_starts(self, starts: _Starts, batch: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Rows of the bank ``[B]``, and which of them are fresh worlds ``[B]``."""
+        world_key, kind_key, skill_key, row_key = jax.random.split(key, 4)
+        worlds = jax.random.randint(world_key, (batch,), 0, self._worlds)
+        known = jnp.where(starts.kept > 0, 0.0, -jnp.inf)
+        skill = jax.random.categorical(
+            skill_key, jnp.where(jnp.any(starts.kept > 0), known, 0.0), shape=(batch,)
+        )
+        row = jax.random.randint(row_key, (batch,), 0, jnp.maximum(starts.kept[skill], 1))
+        fresh = (jax.random.uniform(kind_key, (batch,)) >= FROM_KEPT) | (starts.kept[skill] == 0)
+        return jnp.where(fresh, worlds, self._worlds + skill * KEPT_A_SKILL + row), fresh
+
+    def _judge_batch(
+        self,
+        table: ProgramTable,
+        rollout: Rollout,
+        doing: Pursuit,
+        before: jax.Array,
+        seen: Seen,
+        milestones: Milestones,
+        tally: _Tally,
+        t: jax.Array,
+    ) -> tuple[Rollout, jax.Array, Milestones, _Tally]:
+        """Pays for the step and counts the episodes that it ended."""
+        after = seen.snapshot
+        own = jnp.stack([task.program(doing.start, before, after, doing.n)[0] for task in self._tasks])
+        own = jnp.take_along_axis(own, doing.policy[None], axis=0)[0]
+        paid, milestones = pay(table, milestones, doing, before, after, own)
+        ended = seen.died | seen.time_up
+        rollout = rollout._replace(
+            reward=rollout.reward.at[t].set(self._game_reward(before, after) + paid),
+            terminated=rollout.terminated.at[t].set(ended),
+        )
+        counted = ended & tally.fresh
+        tally = tally._replace(
+            episodes=tally.episodes + jnp.sum(counted),
+            steps=tally.steps + jnp.sum(counted * tally.age),
+            ended_with=tally.ended_with + jnp.sum((after[:, self._watched] > 0) & counted[:, None], axis=0),
+        )
+        return rollout, ended, milestones.forgotten(ended), tally
+
+    def _keep_states(
+        self, starts: _Starts, states: Any, seen: Seen, doing: Pursuit, key: jax.Array
+    ) -> _Starts:
+        """Of each skill that is to act somewhere now, one state takes the place of the oldest."""
+        skills = jnp.arange(len(self._tasks))
+        going = ~(seen.died | seen.time_up)
+        doing = pursue(self._table, seen.snapshot, doing)
+        drawn = jax.random.uniform(key, going.shape)
+        candidates = jnp.where(going & (doing.policy == skills[:, None]), drawn, -1.0)
+        env, found = jnp.argmax(candidates, axis=1), jnp.any(candidates >= 0, axis=1)
+        rows = self._worlds + skills * KEPT_A_SKILL + starts.next
+        places = starts.bank.rows
+        source = jnp.zeros(places, jnp.int32).at[rows].set(env.astype(jnp.int32))
+        chosen = jnp.zeros(places, bool).at[rows].set(found)
+        return _Starts(
+            copy_rows(starts.bank, Placed(states, seen), source, chosen),
+            jnp.minimum(starts.kept + found, KEPT_A_SKILL),
+            jnp.where(found, (starts.next + 1) % KEPT_A_SKILL, starts.next),
+        )
+
+    def _update_params(
+        self,
+        params: Any,
+        opt_state: Any,
+        rollout: Rollout,
+        seen: Seen,
+        doing: Pursuit,
+        key: jax.Array,
+        lr_scale: jax.Array,
+        guidance: jax.Array,
+    ) -> tuple[Any, Any, dict[str, jax.Array]]:
+        last_value = self._apply(params, seen.tiles, self._features(seen, doing))[1]
+        params, opt_state, metrics = ppo_update(
+            params, opt_state, rollout, last_value, key, lr_scale, self._apply, self._settings, guidance
+        )
+        return params, opt_state, {**metrics, "reward": rollout.reward.mean()}
+
+    def _first_carry(self) -> _Carry:
+        """Every env is about to begin an episode."""
+        batch = self._programs.batch
+        placed = _rows(self._starts.bank, np.arange(batch) % self._worlds)
+        seen = placed.seen
+        features = seen.features.shape[-1] + GOAL_FEATURES + 1
+        actions = 0 if self._guides is None else self._network.num_actions
+        rollout = Rollout.empty(self._num_steps, batch, seen.tiles.shape[1:], features, actions)
+        tally = _Tally(
+            jnp.zeros(batch, jnp.int32), jnp.ones(batch, bool), jnp.int32(0), jnp.int32(0),
+            jnp.zeros(len(self._watched), jnp.int32),
+        )  # fmt: skip
+        return _Carry(
+            rollout, placed.states, seen, jnp.ones(batch, bool), nothing_pursued(self._table, seen.snapshot),
+            Milestones.none(batch), tally,
+        )  # fmt: skip
+
+
+class _Carry(NamedTuple):
+    """Everything that goes from one env step to the next; ``ended`` ``[B]``: an episode, in the last one."""
+
+    rollout: Rollout
+    states: Any
+    seen: Seen
+    ended: jax.Array
+    doing: Pursuit
+    milestones: Milestones
+    tally: _Tally
+
+
+def _emptied(tally: _Tally) -> _Tally:
+    return tally._replace(
+        episodes=jnp.int32(0), steps=jnp.int32(0), ended_with=jnp.zeros_like(tally.ended_with)
+    )
+
+
+def _report(told: tuple[_Tally, dict[str, np.ndarray]]) -> PracticeReport:
+    tally, metrics = told
+    episodes = int(tally.episodes)
+    return PracticeReport(
+        episodes,
+        float(tally.steps) / max(episodes, 1),
+        np.asarray(tally.ended_with) / max(episodes, 1),
+        {name: float(value) for name, value in metrics.items()},
+    )
+
+
+def _rows(tree: Any, rows: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.array(leaf[rows]), tree)
+
+
+def _where(chosen: jax.Array, new: Any, old: Any) -> Any:
+    """``new`` in the chosen rows ``[B]`` of every leaf ``[B, ...]``."""
+    return jax.tree.map(
+        lambda left, right: jnp.where(chosen.reshape((-1,) + (1,) * (left.ndim - 1)), left, right), new, old
+    )

@@ -1,0 +1,174 @@
+"""Practice of a whole graph of the toy world: through the store, with what was refused before."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from replies import DIAMOND, PICKAXE
+from toy_runs import TOY_CONFIG, ToyRun, workbench_like_new
+from toy_world import TOY, ToyWorld
+
+from flowrl.codegen.tracer import Tracer
+from flowrl.errors import GraphError, UserError
+from flowrl.pipeline import evaluate as evaluate_module
+from flowrl.pipeline import practice as practice_module
+from flowrl.pipeline.evaluate import play_graph
+from flowrl.pipeline.events import Event, RunFinished, SkillAccepted, SkillRefused, TrainingProgress
+from flowrl.pipeline.practice import NAME, PracticeResult, practise
+from flowrl.pipeline.run import practised_policies
+from flowrl.skills.graph import EnvSteps, Failure, SkillGraph
+from flowrl.skills.operator import Operator
+from flowrl.store.graph_store import GraphStore
+from flowrl.store.journal import read_journal
+from flowrl.store.reader import GraphReader
+
+PPO = replace(TOY_CONFIG.ppo, total_timesteps=16_384, layer_size=None, anneal_lr=True)
+
+Practise = Callable[..., tuple[PracticeResult, list[Event]]]
+
+
+@pytest.fixture
+def practise_toy(toy_world: ToyWorld, tracer: Tracer, monkeypatch: pytest.MonkeyPatch) -> Practise:
+    """``practise_toy(path, **changes of PPO)``: the result, and what listeners were told."""
+    for module in (practice_module, evaluate_module):
+        monkeypatch.setattr(module, "make_world", lambda _name: toy_world)
+        monkeypatch.setattr(module, "build_workbench", workbench_like_new)
+    monkeypatch.setattr(practice_module, "Tracer", lambda: contextlib.nullcontext(tracer))
+
+    def run(path: Path, wanted: float = 0.7, **changes: object) -> tuple[PracticeResult, list[Event]]:
+        told: list[Event] = []
+        result = practise(path, replace(PPO, **changes), 0, wanted, 64, [told.append])  # type: ignore[arg-type]
+        return result, told
+
+    return run
+
+
+@pytest.fixture
+def graph_path(learned: ToyRun, tmp_path: Path) -> Path:
+    """A copy of the learned graph of three skills."""
+    shutil.copytree(learned.path, tmp_path / "graph")
+    return tmp_path / "graph"
+
+
+def without_the_last_node(path: Path) -> None:
+    """The graph as if ``make_pickaxe`` had been refused after its training."""
+    with GraphStore.open(path, TOY, current_i=2) as store:
+        failure = Failure(
+            "make_pickaxe", "train", "too hard", operator=Operator({}, {}, {}), env_steps=EnvSteps(train=9)
+        )
+        store.record_failure(failure, PICKAXE)
+
+
+def test_practised_policies_take_the_place_of_the_nodes_own(graph_path: Path, practise_toy: Practise) -> None:
+    before = GraphReader(graph_path)
+    result, told = practise_toy(graph_path)
+    assert result.graph == GraphReader(graph_path).graph
+    (practice,) = result.graph.practices
+    assert practice.skills == before.graph.names
+    assert practice.env_steps == 16_384
+    assert result.graph.env_steps == before.graph.env_steps + 16_384
+    assert result.accepted == result.refused == ()
+    assert isinstance(told[-1], RunFinished)
+    assert told[-1].env_steps >= 16_384
+
+    policies = practised_policies(GraphReader(graph_path))
+    assert set(policies) == set(before.graph.names)
+    kernels = [np.asarray(policy["encoder"]["kernel"]) for policy in policies.values()]
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    played = play_graph(graph_path, None, 32, 100, 0)
+    assert np.asarray(played.played.reached).mean() > 0.8
+    own = play_graph(graph_path, None, 32, 100, 0, practised=False)
+    assert not same_policies(own, played)
+
+
+def same_policies(one: object, other: object) -> bool:
+    trees = [jax.tree.leaves(done.player.agent._policies) for done in (one, other)]  # type: ignore[attr-defined]
+    return all(np.array_equal(a, b) for a, b in zip(*trees, strict=True))
+
+
+def test_progress_tells_what_was_achieved(graph_path: Path, practise_toy: Practise) -> None:
+    _, told = practise_toy(graph_path)
+    progress = [event for event in told if isinstance(event, TrainingProgress)]
+    assert [event.skill for event in progress] == [NAME] * len(progress)
+    assert progress[-1].env_steps == progress[-1].budget == 16_384
+    assert 0.5 < progress[-1].metrics["achieved"] <= 1
+    assert not {"gather", "build", "craft"} & set(progress[-1].metrics)
+    stages = [record["kind"] for record in read_journal(graph_path / "journal.jsonl")]
+    assert "TrainingProgress" not in stages
+    assert stages[-1] == "RunFinished"
+
+
+def test_what_was_refused_is_practised_and_joins_the_graph(graph_path: Path, practise_toy: Practise) -> None:
+    """It is validated like any other: from where its plan leads, with its gains measured."""
+    without_the_last_node(graph_path)
+    result, told = practise_toy(graph_path)
+    assert result.accepted == ("make_pickaxe",)
+    node = result.graph.node("make_pickaxe")
+    assert node.evidence.success_low >= 0.7
+    assert node.evidence.gains["inventory:pickaxe"] >= node.evidence.success
+    assert node.plan
+    assert node.env_steps.train == 0
+    assert node.env_steps.prepare > 0
+    assert node.env_steps.validate > 0
+    assert node.provenance["executor"] == "practice"
+    assert [event.skill for event in told if isinstance(event, SkillAccepted)] == ["make_pickaxe"]
+    assert set(practised_policies(GraphReader(graph_path))) == set(result.graph.names)
+    assert GraphReader(graph_path).load_node(node.index).proposal == PICKAXE
+
+
+def test_what_cannot_be_learned_is_refused_again_with_its_cost(
+    graph_path: Path, practise_toy: Practise
+) -> None:
+    with GraphStore.open(graph_path, TOY) as store:
+        store.record_failure(Failure("collect_diamond", "validate", "there are none"), DIAMOND)
+        store.record_failure(Failure("nonsense", "parse", "no blocks"), "no blocks")
+    result, told = practise_toy(graph_path)
+    assert result.refused == ("collect_diamond",)
+    assert [event.skill for event in told if isinstance(event, SkillRefused)] == ["collect_diamond"]
+    failure = result.graph.failures[-1]
+    assert failure.stage == "validate"
+    assert failure.env_steps.total > 0
+    assert "collect_diamond" not in result.graph.names
+    assert result.graph.practices[-1].skills[-1] == "collect_diamond"
+
+
+def test_a_second_practice_goes_on_from_the_first(graph_path: Path, practise_toy: Practise) -> None:
+    first, _ = practise_toy(graph_path)
+    again, _ = practise_toy(graph_path, total_timesteps=512, lr=1e-9)
+    assert [practice.env_steps for practice in again.graph.practices] == [16_384, 512]
+    reader = GraphReader(graph_path)
+    now = reader.load_practice()
+    before = GraphReader(graph_path)
+    before.graph = first.graph
+    for one, other in zip(jax.tree.leaves(now), jax.tree.leaves(before.load_practice()), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_node_that_was_learned_later_keeps_its_own(graph_path: Path, practise_toy: Practise) -> None:
+    """A node that was learned by itself after the practice is not played by what it was before."""
+    without_the_last_node(graph_path)
+    practise_toy(graph_path, wanted=1.0)
+    reader = GraphReader(graph_path)
+    assert "make_pickaxe" in reader.graph.practices[-1].skills
+    assert "make_pickaxe" not in reader.graph.names
+    node = replace(reader.graph.nodes[1], index=2, name="make_pickaxe")
+    reader.graph = SkillGraph(TOY, (*reader.graph.nodes, node), reader.graph.failures, reader.graph.practices)
+    assert set(practised_policies(reader)) == set(reader.graph.names) - {"make_pickaxe"}
+
+
+def test_bad_input_is_named(graph_path: Path, practise_toy: Practise, tmp_path: Path) -> None:
+    with pytest.raises(GraphError, match="no-such-graph"):
+        practise_toy(tmp_path / "no-such-graph")
+    with pytest.raises(UserError, match=r"--layer_size 7: .* have 32"):
+        practise_toy(graph_path, layer_size=7)
+    with GraphStore.open(tmp_path / "empty", TOY):
+        pass
+    with pytest.raises(UserError, match="nothing to practise"):
+        practise_toy(tmp_path / "empty")

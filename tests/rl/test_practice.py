@@ -1,0 +1,162 @@
+"""Policies trained together in whole episodes, on a game of coins and bricks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from probe_games import BRICKS, COINS, COLLECT, DIE, CoinGame
+from small_trainers import ENVS, SETTINGS, STEPS, small_trainer
+from test_executor import program
+
+from flowrl.rl.agent import Agent
+from flowrl.rl.agent_program import AgentProgram
+from flowrl.rl.environment import EnvPrograms
+from flowrl.rl.practice import KEPT_A_SKILL, PracticeReport, PracticeTrainer
+from flowrl.rl.shared import policy_of, shared_params, without_actions_of
+from flowrl.rl.task import MeasuredGain, Task
+
+PLAN = program(({}, 0, 2), ({"coins": 2}, 1, 1), goal={"bricks": 1})
+"""Two coins, then a brick of one."""
+
+WORLDS = 16
+
+
+def nothing(start: jax.Array, prev: jax.Array, now: jax.Array, n: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A skill whose own reward says nothing: what is learned is the plan's and the game's."""
+    del start, prev, n
+    return jnp.zeros(len(now)), jnp.zeros(len(now), bool)
+
+
+TASKS = (
+    Task("collect", nothing, (MeasuredGain(COINS, 1, 0, "add"),), max_steps=10, max_repeat=9),
+    Task("build", nothing, (MeasuredGain(BRICKS, 1, 0, "add"),), max_steps=10),
+)
+
+
+def bricks_count(before: jax.Array, after: jax.Array) -> jax.Array:
+    """The game pays for the first brick."""
+    return (after[:, BRICKS] > 0).astype(jnp.float32) * (before[:, BRICKS] == 0)
+
+
+def practice(seed: int = 0, guides: Any = (None, None), immortal: bool = False) -> PracticeTrainer:
+    """Two policies that have learned nothing yet; episodes of twelve steps, if nobody dies."""
+    trainer = small_trainer(CoinGame(max_time=12), seed=seed)
+    params = shared_params(trainer.initial_params(jax.random.key(seed)), 2, jax.random.key(seed + 1))
+    for row in range(2) if immortal else ():
+        params = without_actions_of(params, row, [DIE])
+    return PracticeTrainer(
+        trainer.programs,
+        trainer.network,
+        AgentProgram((PLAN,), (50,)),
+        TASKS,
+        bricks_count,
+        [BRICKS, COINS],
+        STEPS,
+        SETTINGS,
+        params,
+        guides,
+        trainer.programs.fresh(jax.random.key(7), WORLDS),
+        seed,
+    )
+
+
+def test_a_plan_is_learned_by_those_that_carry_it_out() -> None:
+    """At first few episodes end with a brick; then nearly all do, played by an ordinary agent too."""
+    trainer = practice()
+    reports = [trainer.update() for _ in range(60)]
+    first, last = reports[:5], reports[-5:]
+    assert share(first, 0) < 0.8
+    assert share(last, 0) > 0.95
+    game = CoinGame(max_time=12)
+    programs = EnvPrograms(game, ENVS)
+    agent = Agent(
+        programs,
+        small_trainer(game).network,
+        AgentProgram((PLAN,), (50,)),
+        TASKS,
+        [policy_of(trainer.params, row) for row in range(2)],
+    )
+    played = agent.play(programs.fresh(jax.random.key(3), ENVS), 12, jax.random.key(4))
+    assert np.asarray(played.reached).mean() > 0.9
+
+
+def share(reports: list[PracticeReport], column: int) -> float:
+    """Of the episodes of several reports, how many held a watched column at the end."""
+    ended = sum(report.ended_with[column] * report.episodes for report in reports)
+    return float(ended / sum(report.episodes for report in reports))
+
+
+def test_only_episodes_from_fresh_worlds_are_counted() -> None:
+    """These last twelve steps; those from states in the middle of another one are shorter."""
+    trainer = practice(immortal=True)
+    counted = 0
+    for _ in range(12):
+        report = trainer.update()
+        counted += report.episodes
+        assert report.episodes == 0 or report.mean_length == pytest.approx(12)
+    assert 0 < counted < 12 * ENVS * STEPS / 12
+
+
+def test_the_latest_states_of_each_skill_are_kept() -> None:
+    """The second policy's are those with two coins: that is when its step of the plan holds."""
+    trainer = practice()
+    for _ in range(40):
+        trainer.update()
+    starts = trainer._starts
+    np.testing.assert_array_equal(np.asarray(starts.kept), KEPT_A_SKILL)
+    kept = np.asarray(starts.bank.seen.snapshot)[WORLDS:].reshape(2, KEPT_A_SKILL, -1)
+    assert (kept[1, :, COINS] >= 2).all()
+    fresh = np.asarray(starts.bank.seen.snapshot)[:WORLDS]
+    assert (fresh[:, COINS] == 0).all()
+
+
+def test_worlds_are_renewed_where_they_are_told_to() -> None:
+    trainer = practice()
+    more = trainer._programs.fresh(jax.random.key(99), 4)
+    more = more._replace(states=more.states._replace(bricks=jnp.full(4, 5, jnp.int32)))
+    trainer.renew(more, 8)
+    bricks = np.asarray(trainer._starts.bank.states.bricks)[:WORLDS]
+    np.testing.assert_array_equal(bricks, [0] * 8 + [5] * 4 + [0] * 4)
+    trainer.update()
+
+
+def guide_to(action: int) -> Any:
+    """A policy that always takes one action."""
+    one = small_trainer(CoinGame()).initial_params(jax.random.key(5))
+    bias = jnp.full(CoinGame.num_actions, -9.0).at[action].set(9.0)
+    return {**one, "policy": {"kernel": jnp.zeros_like(one["policy"]["kernel"]), "bias": bias}}
+
+
+def test_guides_are_imitated_while_they_count() -> None:
+    """One skill is drawn towards what its guide does, the other, without one, is left to itself."""
+    trainer = practice(guides=(guide_to(DIE), None))
+    for _ in range(30):
+        trainer.update(guidance=1.0)
+    actions, rows = taken(trainer)
+    assert (actions[rows == 0] == DIE).mean() > 0.9
+
+    alone = practice(guides=(guide_to(DIE), None))
+    for _ in range(30):
+        alone.update(guidance=0.0)
+    actions, rows = taken(alone)
+    assert (actions[rows == 0] == DIE).mean() < 0.2
+    assert (actions[rows == 0] == COLLECT).mean() > 0.4
+
+
+def taken(trainer: PracticeTrainer) -> tuple[np.ndarray, np.ndarray]:
+    """The actions of the last rollout, and whose they were."""
+    rollout = trainer._carry.rollout
+    return np.asarray(rollout.action).ravel(), np.asarray(rollout.features)[..., -1].ravel()
+
+
+def test_the_same_seed_gives_the_same_policies() -> None:
+    first, second = practice(seed=3), practice(seed=3)
+    for trainer in (first, second):
+        for _ in range(2):
+            trainer.update()
+    for one, other in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params), strict=True):
+        np.testing.assert_array_equal(one, other)
