@@ -1,11 +1,11 @@
-"""Craftax-Classic, learned bottom up from the playbook: no model is asked, no key is needed.
+"""Craftax-Classic, learned bottom up from the playbook, then practised: no model is asked, no key is needed.
 
     python experiments/classic_playbook.py                    # one seed, all 23 skills
     python experiments/classic_playbook.py --seed 1 --out exp/classic_playbook/seed_1/
 
-Learns the graph into OUT/graph, then plays 512 whole episodes in fresh worlds with it and writes
-OUT/result.json and OUT/achievements.png. The same command goes on where it stopped. What it gave:
-experiments/README.md.
+Learns the graph into OUT/graph, practises all its skills together, then plays 512 whole episodes in fresh
+worlds with it and writes OUT/result.json and OUT/achievements.png. The same command goes on where it
+stopped. What it gave: experiments/README.md.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ class Recipe:
 
     total_timesteps: int = 4_000_000
     """Budget of one skill in env steps."""
+
+    practice_timesteps: int = 20_000_000
+    """Env steps in which all skills are practised together afterwards."""
 
     refine: bool = True
     """Hold each operator against trajectories; at the end of long plans that is dear."""
@@ -68,14 +71,24 @@ def run_config(recipe: Recipe) -> RunConfig:
     )
 
 
+def practice_left(recipe: Recipe) -> int:
+    """Env steps of practice that are still to be done: what was cut off goes on from what was kept of it."""
+    from flowrl.store.reader import GraphReader
+
+    practices = GraphReader(recipe.out / "graph").graph.practices
+    return max(recipe.practice_timesteps - sum(practice.env_steps for practice in practices), 0)
+
+
 def main(recipe: Recipe) -> None:
-    """Learns, plays, writes the result."""
+    """Learns, practises, plays, writes the result."""
     from rich.console import Console
 
     from flowrl.errors import RunStopped
     from flowrl.pipeline.evaluate import measure_graph, play_graph
     from flowrl.pipeline.parallel_config import ParallelConfig
+    from flowrl.pipeline.practice import practise
     from flowrl.pipeline.run import run_bottomup
+    from flowrl.report.commands.practice import PracticeFlags
     from flowrl.report.evaluation import draw_evaluation, render_evaluation
     from flowrl.report.live import terminal_view
 
@@ -84,7 +97,15 @@ def main(recipe: Recipe) -> None:
         try:
             run_bottomup(config, LlmConfig(llm_name="playbook"), [view], parallel)
         except RunStopped as stopped:
-            print(f"went on to play without the rest: {stopped}")
+            print(f"went on to practise without the rest: {stopped}")
+    if left := practice_left(recipe):
+        ppo = dataclasses.replace(PracticeFlags().ppo, total_timesteps=left)
+        validation = config.validation
+        with terminal_view() as view:
+            practise(
+                config.graph_path, ppo, recipe.seed, validation.success_state_rate,
+                validation.validation_episodes, [view],
+            )  # fmt: skip
     played = play_graph(config.graph_path, None, recipe.episodes, recipe.max_steps, recipe.seed)
     measured = measure_graph(played)
     measured["recipe"] = {**dataclasses.asdict(recipe), "out": str(recipe.out)}

@@ -13,7 +13,7 @@ import pytest
 from flowrl.config import validate
 from flowrl.errors import UserError
 from flowrl.skills.evidence import EnvSteps
-from flowrl.skills.graph import Failure
+from flowrl.skills.graph import Failure, Practice
 from flowrl.store.graph_store import GraphStore
 
 FOLDER = Path(__file__).parent.parent / "experiments"
@@ -83,6 +83,17 @@ def test_the_control_trains_for_as_many_steps_as_a_graph_took_in_all(tmp_path: P
     config = module.ppo_config(module.Recipe(like=path))
     assert config.total_timesteps == 1234
     assert module.ppo_config(module.Recipe(total_timesteps=2e6)).total_timesteps == 2_000_000
+
+
+def test_practice_that_was_cut_off_is_not_begun_anew(tmp_path: Path) -> None:
+    module = recipe("classic_playbook")
+    path = graph_that_took(tmp_path / "graph", EnvSteps(train=1000))
+    wanted = module.Recipe(out=tmp_path, practice_timesteps=500)
+    assert module.practice_left(wanted) == 500
+    with GraphStore.open(path, ENV) as store:
+        store.commit_practice(Practice(("a",), 0, 400, 1.0), {}, ())
+    assert module.practice_left(wanted) == 100
+    assert recipe("classic_ppo").steps_of(path) == 1400
 
 
 def test_a_graph_that_took_nothing_is_no_measure(tmp_path: Path) -> None:
