@@ -423,3 +423,22 @@ def test_bad_flags_of_plan(capsys: pytest.CaptureFixture[str], tmp_path: Path, a
     assert code == 2
     assert err.count("\n") == 1
     assert said in err
+
+
+def test_practice_is_told_what_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Its own defaults: a budget for all skills together, and a learning rate that falls."""
+    told: list[tuple[Any, ...]] = []
+    module = types.ModuleType("flowrl.pipeline.practice")
+    module.practise = lambda *args: told.append(args)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "flowrl.pipeline.practice", module)
+    assert run(capsys, "practice", "--graph-path", str(tmp_path), "--success_state_rate", "0.2")[0] == 0
+    path, ppo, seed, wanted, episodes, _ = told[0]
+    assert (path, seed, wanted, episodes) == (tmp_path, 0, 0.2, 256)
+    assert (ppo.total_timesteps, ppo.anneal_lr) == (10_000_000, True)
+    assert run(capsys, "practice", "--total_timesteps", "2e7")[0] == 0
+    assert told[1][1].total_timesteps == 20_000_000
+    code, _, err = run(capsys, "practice", "--success_state_rate", "1.5")
+    assert code == 2
+    assert "--success_state_rate 1.5" in err

@@ -99,7 +99,9 @@ class RunningFile:
             atomic.write_bytes(self._path, json.dumps(asdict(self._running(now))).encode())
 
     def close(self) -> None:
-        """Removes the file; harmless when called twice."""
+        """Removes the file that this listener wrote; harmless when called twice."""
+        if self._written == float("-inf"):
+            return  # It never began, for example because another run is at work there: that one's stays.
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
 

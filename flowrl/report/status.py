@@ -15,7 +15,7 @@ from flowrl.llm.ledger import Total, summarize
 from flowrl.report.progress import share
 from flowrl.report.running import SILENT_AFTER_S, Running
 from flowrl.report.spending import Spending, call_words, cost_words, token_words
-from flowrl.skills.graph import Failure, SkillGraph, SkillNode
+from flowrl.skills.graph import Failure, Practice, SkillGraph, SkillNode
 
 
 def status_json(graph: SkillGraph, spending: Spending, running: Running | None = None) -> dict[str, Any]:
@@ -50,6 +50,8 @@ def render_status(
             console.print(part)
     if graph.nodes:
         console.print(_nodes(graph.nodes))
+    for practice in graph.practices:
+        console.print(_practised(practice))
     if graph.failures:
         console.print(_failures(graph.failures))
     for line in _spent(spending):
@@ -62,6 +64,11 @@ def _heading(graph: SkillGraph) -> Text:
         (_printable(graph.env_name), "bold"),
         f": {counts}, {_count(graph.env_steps)} env steps, {_duration(graph.wall_s)}",
     )
+
+
+def _practised(practice: Practice) -> Text:
+    skills, env_steps = _plural(len(practice.skills), "skill"), _count(practice.env_steps)
+    return Text(f"Practised together: {skills}, {env_steps} env steps, {_duration(practice.wall_s)}")
 
 
 def _at_work(running: Running, silent_s: float) -> list[Text | Table]:

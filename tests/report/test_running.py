@@ -120,3 +120,12 @@ def test_a_run_without_an_accepted_skill_can_be_looked_at(
     assert "0 skills accepted" in capsys.readouterr().out
     (tmp_path / "running.json").unlink()
     assert main(["status", "--graph-path", str(tmp_path)]) == 2
+
+
+def test_whoever_never_began_leaves_the_file_of_the_run_at_work(tmp_path: Path) -> None:
+    at_work, refused = RunningFile(tmp_path), RunningFile(tmp_path)
+    at_work(STARTED)
+    refused.close()
+    assert read_running(tmp_path) is not None
+    at_work.close()
+    assert read_running(tmp_path) is None

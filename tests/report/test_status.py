@@ -14,7 +14,7 @@ from flowrl.llm.interface import Usage
 from flowrl.llm.ledger import Call, summarize
 from flowrl.report.spending import Spending, read_spending
 from flowrl.report.status import render_status, status_json
-from flowrl.skills.graph import EnvSteps, Evidence, Failure, SkillGraph, SkillNode
+from flowrl.skills.graph import EnvSteps, Evidence, Failure, Practice, SkillGraph, SkillNode
 from flowrl.skills.operator import Linear, Operator
 
 
@@ -151,3 +151,13 @@ def test_status_needs_neither_jax_nor_numpy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_practices_are_shown() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    practised = graph().with_practice(Practice(("collect_wood", "place_table"), 2, 1_200_000, 90.0))
+    render_status(practised, Spending(), console)
+    assert "Practised together: 2 skills, 1.2M env steps, 1m30s" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert status_json(practised, Spending())["practices"] == [
+        {"skills": ["collect_wood", "place_table"], "nodes": 2, "env_steps": 1_200_000, "wall_s": 90.0}
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,14 +44,15 @@ def practice(args: Sequence[str], prog: str) -> int:
     validate_batch(flags.ppo)
     from flowrl.pipeline.practice import practise
     from flowrl.report.live import terminal_view
+    from flowrl.report.running import RunningFile
 
-    with terminal_view() as view:
+    with terminal_view() as view, contextlib.closing(RunningFile(flags.graph_path)) as running:
         practise(
             flags.graph_path,
             flags.ppo,
             flags.seed,
             flags.success_state_rate,
             flags.validation_episodes,
-            [view],
+            [view, running],
         )
     return 0
