@@ -213,7 +213,7 @@ class _Session:
         updates = -(-budget // per_update)
         refused = f", {len(self._candidates)} of them refused before" if self._candidates else ""
         self._emit(StageStarted("train", NAME, f"{len(self._names)} skills{refused}, {budget:,} env steps"))
-        clock, window, curves = UpdateClock(), _Window(self._watched), list[dict[str, float]]()
+        clock, window, curves = UpdateClock(), _Window(self._watched), list[dict[str, Any]]()
         began, kept = time.monotonic(), 0
         for update in range(1, updates + 1):
             left = 1.0 - (update - 1) / updates
@@ -234,7 +234,7 @@ class _Session:
                 self._keep(env_steps, time.monotonic() - began, curves)
                 kept = env_steps // KEEP_EVERY
 
-    def _keep(self, env_steps: int, wall_s: float, curves: list[dict[str, float]]) -> None:
+    def _keep(self, env_steps: int, wall_s: float, curves: list[dict[str, Any]]) -> None:
         shape = self._bench.shape
         self._store.commit_practice(
             Practice(
@@ -318,10 +318,11 @@ class _Window:
     def shown(self) -> dict[str, float]:
         """What people look at while it goes on."""
         point = self.point()
-        return {name: value for name, value in point.items() if name not in self._watched}
+        del point["achievements"]
+        return point
 
-    def point(self) -> dict[str, float]:
-        """Means; by name also the share of the ended episodes that held each achievement."""
+    def point(self) -> dict[str, Any]:
+        """Means over episodes from fresh worlds; ``achievements``: the share that held each at the end."""
         counts = np.array([report.episodes for report in self._reports])
         shares = counts / max(int(counts.sum()), 1)
         ended_with = shares @ np.stack([report.ended_with for report in self._reports])
@@ -331,5 +332,5 @@ class _Window:
             "episode_length": float(shares @ np.array([report.mean_length for report in self._reports])),
             "achieved": float(ended_with.mean()),
             **{name: float(np.mean([one[name] for one in metrics])) for name in metrics[0]},
-            **dict(zip(self._watched, ended_with.tolist(), strict=True)),
+            "achievements": dict(zip(self._watched, ended_with.tolist(), strict=True)),
         }

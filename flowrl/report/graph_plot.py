@@ -9,6 +9,9 @@ from flowrl.errors import UserError
 from flowrl.skills.graph import SkillGraph
 from flowrl.store.reader import GraphReader
 
+_PRACTICE_POINTS = 60
+"""Points of a practice's curve, about."""
+
 _INK, _LINE, _FILL = "#22303c", "#8aa0b0", "#dcebe2"
 
 
@@ -31,11 +34,14 @@ def draw_graph(reader: GraphReader, path: Path) -> None:
     if not graph.nodes:
         raise UserError("the graph has no accepted skill yet: there is nothing to draw")
     height = max(3.2, 0.75 * max(map(len, _columns(graph))) + 1.2)
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(12, height), width_ratios=(1.5, 1), layout="constrained"
+    panels = 3 if graph.practices else 2
+    figure, axes = plt.subplots(
+        1, panels, figsize=(6 * panels, height), width_ratios=(1.5, 1, 1)[:panels], layout="constrained"
     )
-    _draw_skills(left, graph)
-    _draw_curves(right, reader)
+    _draw_skills(axes[0], graph)
+    _draw_curves(axes[1], reader)
+    if graph.practices:
+        _draw_practices(axes[2], reader)
     try:
         figure.savefig(path, dpi=110)
     except (OSError, ValueError) as error:
@@ -97,3 +103,36 @@ def _draw_curves(axes: Any, reader: GraphReader) -> None:
     axes.set_ylim(0, 102)
     axes.legend(fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_practices(axes: Any, reader: GraphReader) -> None:
+    """Each achievement's rate in episodes from fresh worlds, all practices one after the other."""
+    env_steps: list[float] = []
+    rates: dict[str, list[float]] = {}
+    before = 0.0
+    for position, practice in enumerate(reader.graph.practices):
+        for points in _parts(reader.load_practice_curves(position)):
+            env_steps.append((before + points[-1]["env_steps"]) / 1e6)
+            for name in points[0]["achievements"]:
+                rates.setdefault(name, []).append(100 * _rate(points, name))
+        before += practice.env_steps
+    order = sorted(rates, key=lambda name: -rates[name][-1])
+    for name in order:
+        axes.plot(env_steps, rates[name], lw=1.4, label=f"{name} {rates[name][-1]:.0f}%")
+    axes.set_xlabel("env steps of practice (millions)", fontsize=9)
+    axes.set_ylabel("episodes that achieved it (%)", fontsize=9)
+    axes.set_ylim(0, 102)
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _parts(points: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Points of a curve in groups, so that each mean is of many episodes."""
+    size = max(len(points) // _PRACTICE_POINTS, 1)
+    return [points[first : first + size] for first in range(0, len(points), size)]
+
+
+def _rate(points: list[dict[str, Any]], name: str) -> float:
+    episodes = sum(point["episodes"] for point in points)
+    achieved = sum(point["achievements"][name] * point["episodes"] for point in points)
+    return float(achieved / max(episodes, 1))

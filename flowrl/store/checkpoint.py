@@ -96,13 +96,31 @@ def load_practice(layout: GraphLayout, practice: Practice) -> Tree:
     Raises:
         GraphError: naming the file that is missing or damaged.
     """
-    path = PracticeLayout(layout.root / practice.folder).policies
-    fix = "Put back a good copy of it, or play the skills' own policies with --no-practised."
-    with reading(path, fix):
+    return load_arrays(
+        _of_practice(practice, PracticeLayout(layout.root / practice.folder).policies), _PLAY_OWN
+    )
+
+
+def load_practice_curves(layout: GraphLayout, practice: Practice) -> list[dict[str, Any]]:
+    """The training curves of a practice, oldest first.
+
+    Raises:
+        GraphError: naming the file that is missing or damaged.
+    """
+    path = _of_practice(practice, PracticeLayout(layout.root / practice.folder).curves)
+    with reading(path, _PLAY_OWN):
+        return jsonl.parse(path.read_bytes(), path, _PLAY_OWN)
+
+
+_PLAY_OWN = "Put back a good copy of it, or play the skills' own policies with --no-practised."
+
+
+def _of_practice(practice: Practice, path: Path) -> Path:
+    with reading(path, _PLAY_OWN):
         found = atomic.sha256_of(path)
     if found != practice.files.get(path.name):
-        raise GraphError(f"{path} is damaged: its sha256 is not the recorded one. {fix}")
-    return load_arrays(path, fix)
+        raise GraphError(f"{path} is damaged: its sha256 is not the recorded one. {_PLAY_OWN}")
+    return path
 
 
 def verify_node(layout: GraphLayout, node: SkillNode) -> None:

@@ -43,6 +43,10 @@ class GraphReader:
         """The policies of the last practice, checked; see :func:`checkpoint.load_practice`."""
         return checkpoint.load_practice(self.layout, self.graph.practices[-1])
 
+    def load_practice_curves(self, position: int) -> list[dict[str, Any]]:
+        """The training curves of a practice, checked."""
+        return checkpoint.load_practice_curves(self.layout, self.graph.practices[position])
+
     def load_refused_reply(self, failure: Failure) -> str | None:
         """The reply that was refused, or None when it was not kept."""
         return checkpoint.load_refused_reply(self.layout, failure)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from flowrl.errors import UserError
-from flowrl.report.graph_plot import draw_graph
-from flowrl.skills.graph import EnvSteps, Evidence, SkillNode
+from flowrl.report.graph_plot import _rate, draw_graph
+from flowrl.skills.graph import EnvSteps, Evidence, Practice, SkillNode
 from flowrl.skills.operator import Linear, Operator
 from flowrl.store.graph_store import GraphStore
 from flowrl.store.reader import GraphReader
@@ -40,6 +40,23 @@ def a_graph(path: Path, *plans: tuple[tuple[str, int], ...]) -> GraphReader:
 def test_a_graph_is_drawn(tmp_path: Path) -> None:
     """A chain and a lone skill; the file is a PNG."""
     reader = a_graph(tmp_path / "graph", (), (("skill_0", 2),), (("skill_0", 1), ("skill_1", 1)), ())
+    draw_graph(reader, tmp_path / "graph.png")
+    assert (tmp_path / "graph.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_practices_are_drawn_one_after_the_other(tmp_path: Path) -> None:
+    """Rates weigh episodes, not points: 1 of 10 and 9 of 30 are 25%."""
+    reader = a_graph(tmp_path / "graph", ())
+    curves = [
+        {"env_steps": 4096, "episodes": 10.0, "achievements": {"collect_wood": 0.1}},
+        {"env_steps": 8192, "episodes": 30.0, "achievements": {"collect_wood": 0.3}},
+    ]
+    with GraphStore.open(tmp_path / "graph", WORLD) as store:
+        for _ in range(2):
+            store.commit_practice(Practice(("skill_0",), 1, 8192, 1.0), {}, curves)
+    reader = GraphReader(tmp_path / "graph")
+    assert reader.load_practice_curves(1) == curves
+    assert _rate(curves, "collect_wood") == pytest.approx(0.25)
     draw_graph(reader, tmp_path / "graph.png")
     assert (tmp_path / "graph.png").read_bytes().startswith(b"\x89PNG")
 
