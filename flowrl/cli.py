@@ -20,6 +20,12 @@ CommandBody = Callable[[Sequence[str], str], int]
 _EXIT_BAD_INPUT = 2
 _EXIT_INTERRUPTED = 130
 _EXIT_PIPE_CLOSED = 141
+_LAST_SKILL = " The same command goes on from the last accepted skill."
+_GOES_ON = {
+    "bottomup": _LAST_SKILL,
+    "bottomup-parallel": _LAST_SKILL,
+    "practice": " What was kept of it last is in force; the same command goes on from there.",
+}
 _THE_DISK_S_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -87,9 +93,7 @@ def run_command(name: str, args: Sequence[str], prog: str) -> int:
     except FlowrlError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        again = (
-            " The same command goes on from the last accepted skill." if name.startswith("bottomup") else ""
-        )
+        again = _GOES_ON.get(name, "")
         return _fail(f"interrupted.{again}", _EXIT_INTERRUPTED, label="")
     except BrokenPipeError:
         # The reader (head, a pager) has gone; Python must not complain again when it flushes at exit.

@@ -224,7 +224,7 @@ def validate(config: RunConfig) -> None:
             f"Use --max_nodes {config.current_i + 1} to learn one skill more than the nodes before it."
         )
     validate_batch(config.ppo)
-    _validate_evidence(config.validation)
+    validate_evidence(config.validation)
     _validate_graph_path(config.graph_path)
 
 
@@ -272,7 +272,7 @@ def _nearest_divisor(batch: int, wanted: int) -> int:
     return next(size for size in by_distance if size > 0 and batch % size == 0)
 
 
-def _validate_evidence(validation: ValidationConfig) -> None:
+def validate_evidence(validation: ValidationConfig) -> None:
     """Refuses a threshold that the given episodes could not prove even if every one of them succeeded."""
     rate, episodes = validation.success_state_rate, validation.validation_episodes
     if validation.train_until is not None and validation.train_until < rate:

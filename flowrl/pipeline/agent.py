@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from flowrl.errors import UserError, nearest
 from flowrl.pipeline.library import SkillLibrary
@@ -12,13 +13,15 @@ from flowrl.pipeline.workbench import Workbench
 from flowrl.rl.agent import Agent
 from flowrl.rl.agent_program import AgentProgram
 from flowrl.rl.executor import PlanProgram
-from flowrl.skills.graph import SkillGraph
+from flowrl.skills.graph import SkillGraph, SkillNode
 from flowrl.skills.operator import Linear
 from flowrl.skills.plan import FactGoal, Goal, Plan, SkillGoal
 from flowrl.skills.planner import plan
 from flowrl.skills.simulator import prove
 from flowrl.skills.teleo import Bounds, Condition
 from flowrl.worlds.base import World
+
+ACHIEVEMENT = "achievement:"
 
 MIN_PATIENCE = 300
 """Env steps that even the shortest plan may take before another target is tried."""
@@ -69,13 +72,21 @@ def make_player(graph: SkillGraph, library: SkillLibrary, bench: Workbench, targ
     return Player(agent, does)
 
 
-def plan_agent(graph: SkillGraph, library: SkillLibrary, world: World, target: str | None) -> AgentPlan:
+def plan_agent(
+    graph: SkillGraph,
+    library: SkillLibrary,
+    world: World,
+    target: str | None,
+    candidates: Sequence[SkillNode] = (),
+) -> AgentPlan:
     """What the agent of a graph does.
 
     Args:
         target: a skill or fact to pursue; None for what the rules need, such as a sword to defend oneself
             with, and then every achievement that an accepted skill gains, the one with the shortest plan
-            first. What the rules bring about by themselves comes last.
+            first. What the skills that serve rules gain comes last.
+        candidates: skills that may join the graph. Rules and the plans of all other targets do not use them;
+            they are pursued for what they alone gain.
 
     Raises:
         UserError: the graph is empty, or the target is unknown.
@@ -83,19 +94,25 @@ def plan_agent(graph: SkillGraph, library: SkillLibrary, world: World, target: s
     """
     if not graph.nodes:
         raise UserError("the graph has no accepted skill yet: there is nothing to play with")
-    names = list(graph.names)
+    extended = replace(graph, nodes=(*graph.nodes, *_numbered(candidates, len(graph.nodes))))
+    names = list(extended.names)
     rules = maintenance_rules(graph, world)
     first = provided_first(rules, graph, world) if target is None else []
     wanted = _achievements(graph) if target is None else [target]
     goals = {name: _goal(name, graph, world) for name in (*first, *wanted)}
     found = {name: _plan_of(goal, graph, world) for name, (goal, _) in goals.items()}
+    for node in candidates:
+        for name in _pursued_for(node, wanted):
+            goals[name] = _goal(name, extended, world)
+            found[name] = _plan_of(goals[name][0], extended, world)
+            wanted.append(name)
     by_itself = {fact for served in rules for fact in graph.node(served.skill).operator.gains}
     wanted.sort(key=lambda name: (name in by_itself, _expected_steps(found[name], library)))
     targets = [*first, *wanted]
     programs, patience = [], []
     for name in targets:
         program: PlanProgram = make_plan_program(
-            found[name].steps, goals[name][1], graph.operators, names, world
+            found[name].steps, goals[name][1], extended.operators, names, world
         )
         programs.append(program)
         steps = sum(library[step.skill].task.max_steps * step.n for step in found[name].steps)
@@ -107,6 +124,16 @@ def plan_agent(graph: SkillGraph, library: SkillLibrary, world: World, target: s
         tuple(found[name] for name in targets),
         tuple(served.label for served in rules),
     )
+
+
+def _numbered(candidates: Sequence[SkillNode], first: int) -> list[SkillNode]:
+    return [replace(node, index=first + position) for position, node in enumerate(candidates)]
+
+
+def _pursued_for(candidate: SkillNode, wanted: Sequence[str]) -> list[str]:
+    """Achievements that nothing else gains, or, where there is none, the skill itself."""
+    gains = [fact for fact in candidate.operator.gains if fact.startswith(ACHIEVEMENT)]
+    return [fact for fact in gains if fact not in wanted] or [candidate.name]
 
 
 def _plan_of(goal: Goal, graph: SkillGraph, world: World) -> Plan:
@@ -122,9 +149,12 @@ def _expected_steps(found: Plan, library: SkillLibrary) -> float:
 
 
 def _achievements(graph: SkillGraph) -> list[str]:
-    gained = [fact for node in graph.nodes for fact in node.operator.gains if fact.startswith("achievement:")]
+    gained = [fact for node in graph.nodes for fact in node.operator.gains if fact.startswith(ACHIEVEMENT)]
     if not gained:
-        raise UserError("no accepted skill gains an achievement. Name what to pursue with --target.")
+        raise UserError(
+            "no accepted skill gains an achievement, so it is not known what to play for. Name it with "
+            "flowrl evaluate --target."
+        )
     return list(dict.fromkeys(gained))
 
 

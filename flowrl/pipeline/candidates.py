@@ -6,7 +6,7 @@ it is one of many, and what it needs is brought about by policies that are train
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import jax
@@ -18,16 +18,18 @@ from flowrl.codegen.tracer import Tracer
 from flowrl.codegen.transitions import ProbeBank
 from flowrl.config import RunConfig
 from flowrl.errors import ProposalRefused
+from flowrl.pipeline.events import Listener, RunNote, SkillValidated
 from flowrl.pipeline.jobs import STORED_STARTS
-from flowrl.pipeline.learner import evidence_of
+from flowrl.pipeline.learner import evidence_of, not_good_enough
 from flowrl.pipeline.library import LearnedSkill, SkillLibrary
+from flowrl.pipeline.novelty import check_new
 from flowrl.pipeline.prepare import StartStateSource, plan_for
 from flowrl.pipeline.records import PRACTISED, now
 from flowrl.pipeline.streams import stream_number
 from flowrl.pipeline.tasks import make_task, repeats_to_train
 from flowrl.pipeline.workbench import Workbench, states_to_tree
 from flowrl.skills.evidence import EnvSteps, Evidence
-from flowrl.skills.graph import Failure, SkillGraph, SkillNode
+from flowrl.skills.graph import Failure, SkillNode
 from flowrl.skills.operator import Operator
 from flowrl.store.graph_store import GraphStore
 from flowrl.store.reader import GraphReader
@@ -67,13 +69,14 @@ class Candidate:
 
 
 def find_candidates(
-    store: GraphStore | GraphReader, world: World, tracer: Tracer, bank: ProbeBank
+    store: GraphStore | GraphReader, world: World, tracer: Tracer, bank: ProbeBank, emit: Listener
 ) -> list[Candidate]:
     """The refused skills of a graph that can be practised, in an order in which plans lead to each.
 
     Args:
         tracer: where their code is traced again.
         bank: what it is probed with.
+        emit: is told what is left out, and why.
     """
     graph = store.graph
     refused = {
@@ -87,28 +90,40 @@ def find_candidates(
         if reply is None:
             continue
         try:
+            # Checks may have become stricter, and what it gains may have been learned under another name.
             checked = check_reply(reply, world, tracer, bank)
-        except ProposalRefused:
-            continue  # By checks that have become stricter since, or a bank that shows more.
-        left.append(Candidate(checked, reply, failure, _node(checked, failure, world)))
+            node = _node(checked, failure, world)
+            check_new(
+                node.name, node.operator, graph, {one.node.name: one.node.operator for one in left}, world
+            )
+        except ProposalRefused as refusal:
+            emit(RunNote(f"{failure.name} is not practised: {refusal.reason}"))
+        else:
+            left.append(Candidate(checked, reply, failure, node))
     found: list[Candidate] = []
     while True:
         learned = {**graph.operators, **{one.node.name: one.node.operator for one in found}}
         ready = [one for one in left if one not in found and _is_reached(one.node, learned, world)]
         if not ready:
-            return found
+            break
         found.extend(ready)
+    for one in left:
+        if one not in found:
+            emit(RunNote(f"{one.node.name} is not practised: no plan leads to it"))
+    return found
 
 
 def _node(checked: CheckedSkill, failure: Failure, world: World) -> SkillNode:
     proposal = checked.proposal
+    # What trajectories corrected counts, not what the reply says.
+    operator = failure.operator or proposal.operator
     return SkillNode(
         index=0,
         name=proposal.name,
         description=proposal.description,
-        operator=proposal.operator,
+        operator=operator,
         max_steps=proposal.max_steps or RunConfig.max_skill_steps,
-        max_repeat=repeats_to_train(proposal.operator, world.vocabulary, RunConfig.max_repeat),
+        max_repeat=repeats_to_train(operator, world.vocabulary, RunConfig.max_repeat),
         plan=(),
         evidence=UNPROVED,
         env_steps=EnvSteps(),
@@ -125,14 +140,6 @@ def _is_reached(node: SkillNode, learned: Mapping[str, Operator], world: World) 
     return True
 
 
-def with_candidates(graph: SkillGraph, candidates: Sequence[Candidate]) -> SkillGraph:
-    """``graph`` as if the candidates were nodes of it, without evidence; for plans, never for the store."""
-    nodes = [*graph.nodes]
-    for candidate in candidates:
-        nodes.append(replace(candidate.node, index=len(nodes)))
-    return replace(graph, nodes=tuple(nodes))
-
-
 def prove_candidate(
     candidate: Candidate,
     store: GraphStore,
@@ -141,6 +148,7 @@ def prove_candidate(
     episodes: int,
     wanted: float,
     number: int,
+    emit: Listener,
 ) -> SkillNode:
     """Validates a practised candidate as any trained skill is, and makes it a node.
 
@@ -152,6 +160,7 @@ def prove_candidate(
         episodes: to validate on.
         wanted: what the lower end of the success rate's interval must reach.
         number: of the practice that it was trained in.
+        emit: is told what validation measured.
 
     Returns:
         The node as stored.
@@ -168,15 +177,11 @@ def prove_candidate(
     prepared = bench.programs.env_steps
     skill = library[node.name]
     key = jax.random.fold_in(jax.random.key(bench.seed), stream_number(stream, "validate"))
-    evidence = evidence_of(
-        bench.episodes.run(skill.task, skill.params, starts, key), skill.task, candidate.checked
-    )
+    outcomes = bench.episodes.run(skill.task, skill.params, starts, key)
+    evidence = evidence_of(outcomes, skill.task, node.operator)
+    emit(SkillValidated(node.name, evidence.episodes, evidence.success, evidence.success_low, wanted))
     if evidence.success_low < wanted:
-        raise ProposalRefused(
-            "validate",
-            f"{node.name!r} succeeded in {evidence.success:.0%} of {evidence.episodes} episodes on unseen "
-            f"worlds (at least {evidence.success_low:.0%} with 95% confidence; {wanted:.0%} are needed).",
-        )
+        raise not_good_enough(node.name, evidence, wanted)
     return store.commit_node(
         replace(
             node,

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+PRACTICE = "practice"
+"""Stands for a skill's name while all skills are practised."""
+
 
 @dataclass(frozen=True)
 class Event:
@@ -64,6 +67,21 @@ class TrainingProgress(Event):
     success: float | None
     success_low: float | None
     metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Practised(Event):
+    """All skills were trained together.
+
+    Attributes:
+        skills: their names.
+        env_steps: of training.
+        achieved: mean share of all achievements in the last episodes from fresh worlds; None without any.
+    """
+
+    skills: tuple[str, ...]
+    env_steps: int
+    achieved: float | None
 
 
 @dataclass(frozen=True)

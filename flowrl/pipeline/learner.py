@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowrl.codegen.check import CheckedSkill, restore
+from flowrl.codegen.check import restore
 from flowrl.config import RunConfig
 from flowrl.errors import ProposalRefused
 from flowrl.pipeline.events import Listener, SkillValidated, StageStarted, TrainingProgress
@@ -30,6 +30,7 @@ from flowrl.rl.network import without_actions
 from flowrl.rl.task import Task
 from flowrl.rl.trainer import SlotReport
 from flowrl.skills.evidence import Evidence
+from flowrl.skills.operator import Operator
 
 DOUBT_AFTER = 0.25
 """Share of the budget without any success after which the operator itself is looked at."""
@@ -79,12 +80,10 @@ class SkillInTraining:
         self._bench = bench
         self._config = config
         self._emit = emit
-        self._skill = restore(
-            job.proposal, job.artifact, bench.world.snapshot_spec, f"the code of {job.name!r}"
-        )
+        checked = restore(job.proposal, job.artifact, bench.world.snapshot_spec, f"the code of {job.name!r}")
         operator = job.proposal.operator
         self._task = make_task(
-            job.name, operator, self._skill.program, bench.world, job.max_steps, job.max_repeat
+            job.name, operator, checked.program, bench.world, job.max_steps, job.max_repeat
         )
         self._source = StartStateSource(job.name, operator, job.plan, library, bench, job.stream)
         self._window = SuccessWindow()
@@ -310,7 +309,7 @@ class SkillInTraining:
                 self._key("validate", self._validations),
             )
         self._validations += 1
-        self.evidence = evidence = evidence_of(outcomes, self._task, self._skill)
+        self.evidence = evidence = evidence_of(outcomes, self._task, self.job.proposal.operator)
         self._emit(
             SkillValidated(
                 self.job.name, evidence.episodes, evidence.success, evidence.success_low, self._good_enough
@@ -320,29 +319,21 @@ class SkillInTraining:
         if self.evidence.success_low >= self._good_enough:
             return True
         if self.spent:
-            raise ProposalRefused(
-                "validate",
-                f"{self.job.name!r} succeeded in {evidence.success:.0%} of {evidence.episodes} episodes "
-                f"on unseen worlds (at least {evidence.success_low:.0%} with 95% confidence; {wanted:.0%} "
-                "are needed). "
-                f"Measured gains: {_shares(self.evidence)}; deaths: {self.evidence.deaths:.0%}.",
-                "If a gain was rarely measured, declare what really changes; if episodes ended by death, "
-                "reward staying alive.",
-            )
+            raise not_good_enough(self.job.name, evidence, wanted)
         self._next_validation = self.train_steps + max(
             self.train_steps // 4, WINDOW_UPDATES * self._bench.shape.num_envs * self._bench.shape.num_steps
         )
         return False
 
 
-def evidence_of(outcomes: Outcomes, task: Task, skill: CheckedSkill) -> Evidence:
+def evidence_of(outcomes: Outcomes, task: Task, operator: Operator) -> Evidence:
     """What held-out episodes measured."""
     episodes = len(outcomes.success)
     successes = int(np.sum(outcomes.success))
     start, end, repeats = (jnp.asarray(rows) for rows in (outcomes.start, outcomes.end, outcomes.n))
     measured = {
         fact: float(np.mean(gain.met(start, end, repeats)))
-        for fact, gain in zip(skill.proposal.operator.gains, task.gains, strict=True)
+        for fact, gain in zip(operator.gains, task.gains, strict=True)
     }
     return Evidence(
         episodes=episodes,
@@ -350,6 +341,19 @@ def evidence_of(outcomes: Outcomes, task: Task, skill: CheckedSkill) -> Evidence
         gains=measured,
         deaths=float(np.mean(outcomes.died)),
         mean_length=float(np.mean(outcomes.length)),
+    )
+
+
+def not_good_enough(name: str, evidence: Evidence, wanted: float) -> ProposalRefused:
+    """The refusal of a skill that ``evidence`` does not prove, for whoever proposed it."""
+    return ProposalRefused(
+        "validate",
+        f"{name!r} succeeded in {evidence.success:.0%} of {evidence.episodes} episodes "
+        f"on unseen worlds (at least {evidence.success_low:.0%} with 95% confidence; {wanted:.0%} "
+        "are needed). "
+        f"Measured gains: {_shares(evidence)}; deaths: {evidence.deaths:.0%}.",
+        "If a gain was rarely measured, declare what really changes; if episodes ended by death, "
+        "reward staying alive.",
     )
 
 

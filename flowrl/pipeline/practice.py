@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,15 +16,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowrl.codegen.tracer import Tracer
-from flowrl.config import PPOConfig
-from flowrl.errors import ProposalRefused, UserError
+from flowrl.config import PPOConfig, RunConfig
+from flowrl.errors import GraphError, ProposalRefused, UserError
 from flowrl.pipeline.agent import plan_agent
-from flowrl.pipeline.candidates import Candidate, find_candidates, prove_candidate, with_candidates
+from flowrl.pipeline.available_memory import available_memory
+from flowrl.pipeline.candidates import Candidate, find_candidates, prove_candidate
 from flowrl.pipeline.evaluate import layer_size_of
 from flowrl.pipeline.events import (
+    PRACTICE,
     Event,
     Listener,
+    Practised,
     RunFinished,
+    RunNote,
     RunStarted,
     SkillAccepted,
     SkillRefused,
@@ -35,9 +39,10 @@ from flowrl.pipeline.fresh_worlds import START_WORLDS, renewed_worlds
 from flowrl.pipeline.game_reward import game_reward
 from flowrl.pipeline.library import SkillLibrary
 from flowrl.pipeline.maintenance import maintenance_of, maintenance_rules
+from flowrl.pipeline.memory import require_memory
 from flowrl.pipeline.probing import ProbeBankBuilder
 from flowrl.pipeline.records import failure_of, now
-from flowrl.pipeline.run import load_library, use_compilation_cache
+from flowrl.pipeline.run import load_library, practised_policies, use_compilation_cache, why_ended
 from flowrl.pipeline.running_estimates import UpdateClock
 from flowrl.pipeline.sizes import ppo_settings, resolve_sizes
 from flowrl.pipeline.streams import stream_number
@@ -49,9 +54,8 @@ from flowrl.skills.evidence import EnvSteps
 from flowrl.skills.graph import Practice, SkillGraph
 from flowrl.store.graph_store import GraphStore
 from flowrl.store.manifest import read_graph
+from flowrl.worlds.base import World
 from flowrl.worlds.registry import make_world
-
-NAME = "practice"
 
 REPORT_EVERY = 8
 """Updates that one point of the curves stands for."""
@@ -108,9 +112,12 @@ def practise(
     use_compilation_cache()
     with ExitStack() as stack:
         env_name = read_graph(graph_path).env_name
+        world = make_world(env_name)
+        require_memory(world, RunConfig(env_name, ppo=ppo), 1, available_memory())
         store = stack.enter_context(GraphStore.open(graph_path, env_name, create=False))
         if not store.graph.nodes:
             raise UserError(f"{graph_path} has no accepted skill yet: there is nothing to practise.")
+        bench = _bench(store.graph, world, ppo, seed)
 
         def emit(event: Event) -> None:
             if not isinstance(event, TrainingProgress):
@@ -118,23 +125,36 @@ def practise(
             for listener in listeners:
                 listener(event)
 
+        def finish(reason: str = "") -> None:
+            wall_s = time.monotonic() - began
+            emit(RunFinished(len(store.graph.nodes), bench.programs.env_steps, wall_s, reason))
+
         names = store.graph.names
-        emit(RunStarted(env_name, str(graph_path), NAME, len(names), names))
-        bench = _bench(store.graph, ppo, seed)
-        probing = ProbeBankBuilder(bench)
-        probing.add_random_play()
-        library = load_library(store, bench, probing)
-        candidates = find_candidates(store, bench.world, stack.enter_context(Tracer()), probing.bank())
-        for candidate in candidates:
-            library.add(candidate.skill(bench.world))
-        session = _Session(store, library, bench, candidates, ppo, emit)
-        session.train()
-        accepted, refused = session.prove(wanted, episodes)
-        emit(RunFinished(len(store.graph.nodes), bench.programs.env_steps, time.monotonic() - began))
+        emit(RunStarted(env_name, str(graph_path), PRACTICE, len(names), names))
+        for note in store.notes:
+            emit(RunNote(note))
+        try:
+            probing = ProbeBankBuilder(bench)
+            probing.add_random_play()
+            library = load_library(store, bench, probing)
+            tracer = stack.enter_context(Tracer())
+            candidates = find_candidates(store, world, tracer, probing.bank(), emit)
+            for candidate in candidates:
+                library.add(candidate.skill(world))
+            session = _Session(store, library, bench, candidates, ppo, emit)
+            session.train()
+            accepted, refused = session.prove(wanted, episodes)
+            session.keep()
+        except BaseException as error:
+            # Where the disk is full, the journal fails too: the first error is the one to be seen.
+            with suppress(GraphError):
+                finish(why_ended(error))
+            raise
+        finish()
         return PracticeResult(store.graph, accepted, refused)
 
 
-def _bench(graph: SkillGraph, ppo: PPOConfig, seed: int) -> Workbench:
+def _bench(graph: SkillGraph, world: World, ppo: PPOConfig, seed: int) -> Workbench:
     size = layer_size_of(graph)
     if ppo.layer_size not in (None, size):
         raise UserError(
@@ -142,7 +162,7 @@ def _bench(graph: SkillGraph, ppo: PPOConfig, seed: int) -> Workbench:
             "take their place. Leave it out."
         )
     ppo, shape = resolve_sizes(dataclasses.replace(ppo, layer_size=size), 1, START_WORLDS)
-    return build_workbench(make_world(graph.env_name), ppo, shape, seed)
+    return build_workbench(world, ppo, shape, seed)
 
 
 class _Session:
@@ -165,9 +185,14 @@ class _Session:
         self._emit = emit
         self._number = len(store.graph.practices)
         self._nodes = len(store.graph.nodes)
-        does = plan_agent(with_candidates(store.graph, candidates), library, bench.world, None)
+        self._began = time.monotonic()
+        self._env_steps = 0
+        self._curves: list[dict[str, Any]] = []
+        nodes = [candidate.node for candidate in candidates]
+        does = plan_agent(store.graph, library, bench.world, None, nodes)
         self._names = does.policies
         facts = list(bench.world.achievement_values)
+        practised = practised_policies(store)
         self._watched = [fact.partition(":")[2] for fact in facts]
         worlds = bench.training_worlds(self._stream, START_WORLDS)
         self._trainer = PracticeTrainer(
@@ -180,41 +205,43 @@ class _Session:
             bench.shape.num_steps,
             ppo_settings(ppo),
             self._first_params(),
-            # Whoever practises again has left its first policies behind.
-            [None if self._number else library[name].params for name in self._names],
+            # Policies that an earlier practice has left behind guide nobody.
+            [None if name in practised else library[name].params for name in self._names],
             worlds,
-            stream_number(bench.seed, NAME, self._number),
+            stream_number(bench.seed, PRACTICE, self._number),
         )
 
     @property
     def _stream(self) -> int:
         """Of its training worlds, clear of those of other practices."""
-        return stream_number(NAME, self._number)
+        return stream_number(PRACTICE, self._number)
 
     def _first_params(self) -> Any:
         """Those of the last practice, with new skills among them; all new where there is none."""
         store, bench, names = self._store, self._bench, self._names
-        key = jax.random.fold_in(jax.random.key(bench.seed), stream_number(NAME, self._number, "params"))
+        key = jax.random.fold_in(jax.random.key(bench.seed), stream_number(PRACTICE, self._number, "params"))
+        one_key, spread_key = jax.random.split(key)
         if store.graph.practices:
             last = list(store.graph.practices[-1].skills)
             rows = [last.index(name) if name in last else None for name in names]
-            params = with_more_policies(jax.tree.map(jnp.asarray, store.load_practice()), rows, key)
+            params = with_more_policies(jax.tree.map(jnp.asarray, store.load_practice()), rows, spread_key)
         else:
-            params = shared_params(bench.trainer.initial_params(key), len(names), key)
+            params = shared_params(bench.trainer.initial_params(one_key), len(names), spread_key)
         for row, name in enumerate(names):
             if barred := barred_actions(self._library[name].operator, bench.world):
                 params = without_actions_of(params, row, barred)
         return params
 
     def train(self) -> None:
-        """Practises until the budget is spent; keeps the policies now and then, and at the end."""
+        """Practises until the budget is spent, and keeps the policies every :data:`KEEP_EVERY` env steps."""
         bench, budget = self._bench, self._ppo.total_timesteps
         per_update = bench.shape.batch * bench.shape.num_steps
         updates = -(-budget // per_update)
         refused = f", {len(self._candidates)} of them refused before" if self._candidates else ""
-        self._emit(StageStarted("train", NAME, f"{len(self._names)} skills{refused}, {budget:,} env steps"))
-        clock, window, curves = UpdateClock(), _Window(self._watched), list[dict[str, Any]]()
-        began, kept = time.monotonic(), 0
+        self._emit(
+            StageStarted("train", PRACTICE, f"{len(self._names)} skills{refused}, {budget:,} env steps")
+        )
+        clock, window, kept = UpdateClock(), _Window(self._watched), 0
         for update in range(1, updates + 1):
             left = 1.0 - (update - 1) / updates
             report = self._trainer.update(
@@ -224,24 +251,33 @@ class _Session:
             if (renewed := renewed_worlds(bench, update, START_WORLDS, self._stream)) is not None:
                 self._trainer.renew(*renewed)
             window.add(report)
-            env_steps = update * per_update
+            self._env_steps = update * per_update
             if update % REPORT_EVERY == 0 or update == updates:
-                curves.append({"env_steps": env_steps, **window.point()})
+                self._curves.append({"env_steps": self._env_steps, **window.point()})
                 rate = clock.lap() * window.updates * per_update
-                self._emit(TrainingProgress(NAME, env_steps, budget, rate, None, None, window.shown()))
+                self._emit(
+                    TrainingProgress(PRACTICE, self._env_steps, budget, rate, None, None, window.shown())
+                )
                 window.clear()
-            if env_steps - kept * KEEP_EVERY >= KEEP_EVERY or update == updates:
-                self._keep(env_steps, time.monotonic() - began, curves)
-                kept = env_steps // KEEP_EVERY
+            if self._env_steps // KEEP_EVERY > kept and update < updates:
+                kept = self._env_steps // KEEP_EVERY
+                self.keep()
+        last = self._curves[-1]
+        achieved = last["achieved"] if last["episodes"] else None
+        self._emit(Practised(self._names, self._env_steps, achieved))
 
-    def _keep(self, env_steps: int, wall_s: float, curves: list[dict[str, Any]]) -> None:
+    def keep(self) -> None:
+        """Puts the policies on disk as they are now, in the place of what was kept of this practice before.
+
+        At the end, only once everything else is done: what is cut off before is done again.
+        """
         shape = self._bench.shape
         self._store.commit_practice(
             Practice(
                 self._names,
                 self._nodes,
-                env_steps,
-                wall_s,
+                self._env_steps,
+                time.monotonic() - self._began,
                 {
                     "created": now(),
                     "seed": self._bench.seed,
@@ -254,7 +290,7 @@ class _Session:
                 },
             ),
             jax.tree.map(np.asarray, self._trainer.params),
-            curves,
+            self._curves,
             instead_of_last=len(self._store.graph.practices) > self._number,
         )
 
@@ -271,9 +307,11 @@ class _Session:
             before, began = self._bench.programs.env_steps, time.monotonic()
             try:
                 node = prove_candidate(
-                    candidate, self._store, self._library, self._bench, episodes, wanted, self._number
-                )
+                    candidate, self._store, self._library, self._bench, episodes, wanted, self._number,
+                    self._emit,
+                )  # fmt: skip
             except ProposalRefused as refusal:
+                # What preparing it took is in there too.
                 spent = EnvSteps(validate=self._bench.programs.env_steps - before)
                 self._emit(SkillRefused(name, refusal.stage, refusal.reason, candidate.failure.llm))
                 failure = failure_of(

@@ -124,7 +124,7 @@ def run_bottomup(
         except BaseException as error:
             # Where the disk is full, the journal fails too: the first error is the one to be seen.
             with suppress(GraphError):
-                finish(_why(error))
+                finish(why_ended(error))
             raise
         finish()
     return 0
@@ -213,7 +213,7 @@ def practised_policies(store: GraphStore | GraphReader) -> dict[str, dict[str, A
     }
 
 
-def _why(error: BaseException) -> str:
+def why_ended(error: BaseException) -> str:
     """Why a run ended early, for the people who watch it."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from flowrl.pipeline.events import (
     Event,
     OperatorRefined,
+    Practised,
     RunFinished,
     RunNote,
     RunStarted,
@@ -61,6 +62,9 @@ class PlainLines:
                 return self._training(event)
             case OperatorRefined() if event.changes:
                 return f"corrected {event.skill}: {corrections(event)}"
+            case Practised():
+                worth = "" if event.achieved is None else f": {event.achieved:.0%} of all achievements"
+                return f"practised {len(event.skills)} skills{worth}, {event.env_steps:,} env steps"
             case SkillValidated():
                 success = share(event.success, event.success_low)
                 return f"validated {event.skill}: success {success}, wanted {event.wanted:.0%}"

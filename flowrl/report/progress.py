@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowrl.pipeline.events import (
+    PRACTICE,
     Event,
     OperatorRefined,
+    Practised,
     RunFinished,
     RunStarted,
     SkillAccepted,
@@ -70,6 +72,8 @@ class RunState:
                     skill.curve.append(event.success)
             case OperatorRefined() if event.changes:
                 self.corrected.append(event)
+            case Practised():
+                self.underway.pop(PRACTICE, None)
             case SkillAccepted():
                 self.underway.pop(event.skill, None)
                 self.nodes.append(_node_line(event))

@@ -9,6 +9,13 @@ import jax
 from jax.sharding import SingleDeviceSharding
 
 
+@jax.jit
+def split_key(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """``(the next key, one to use now)``, as one small program."""
+    parts = jax.random.split(key)
+    return parts[0], parts[1]
+
+
 def compiled(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Any:
     """``jax.jit`` with the device named for every argument; positional arguments only.
 

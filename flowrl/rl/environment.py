@@ -184,6 +184,15 @@ def copy_rows(target: Any, source: Any, rows: jax.Array, chosen: jax.Array) -> A
     return jax.lax.while_loop(lambda carry: carry[0] < total, copy_one, (jnp.int32(0), target))[1]
 
 
+def where_rows(chosen: jax.Array, new: Any, old: Any) -> Any:
+    """``new`` in the chosen rows ``[B]`` of every leaf ``[B, ...]``, ``old`` in the others."""
+    return jax.tree.map(
+        lambda left, right: jnp.where(chosen.reshape(chosen.shape + (1,) * (left.ndim - 1)), left, right),
+        new,
+        old,
+    )
+
+
 def put_rows(bank: Placed, rows: Placed, at: int | jax.Array) -> Placed:
     """``bank`` with its rows from ``at`` on replaced by ``rows``."""
     return jax.tree.map(

@@ -142,7 +142,7 @@ class Batch(NamedTuple):
 
 
 def ppo_loss(
-    params: Any, apply: Apply, batch: Batch, settings: PPOSettings, guidance: jax.Array
+    params: Any, apply: Apply, batch: Batch, settings: PPOSettings, guidance: jax.Array | float = 0.0
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Clipped surrogate, clipped value loss and entropy bonus (eq. 9 of the paper).
 

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowrl.rl.agent_program import AgentProgram, ProgramTable
-from flowrl.rl.compiled import compiled
-from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, put_rows
+from flowrl.rl.compiled import compiled, split_key
+from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, put_rows, where_rows
 from flowrl.rl.milestones import Milestones, pay
 from flowrl.rl.network import ActorCritic
 from flowrl.rl.ppo import PPOSettings, Rollout, make_optimizer, ppo_update
@@ -174,7 +174,7 @@ class PracticeTrainer:
         self._starts = self._starts._replace(bank=self._renew(self._starts.bank, worlds, jnp.int32(at)))
 
     def _next_key(self) -> jax.Array:
-        self._key, key = jax.random.split(self._key)
+        self._key, key = split_key(self._key)
         return key
 
     # --- the compiled programs -----------------------------------------------------------------
@@ -211,8 +211,8 @@ class PracticeTrainer:
         start_key, action_key = jax.random.split(key)
         rows, fresh = self._draw_starts(starts, ended.shape[0], start_key)
         states = copy_rows(states, starts.bank.states, rows, ended)
-        seen = _where(ended, _rows(starts.bank.seen, rows), seen)
-        doing = _where(ended, nothing_pursued(self._table, seen.snapshot), doing)
+        seen = where_rows(ended, _rows(starts.bank.seen, rows), seen)
+        doing = where_rows(ended, nothing_pursued(self._table, seen.snapshot), doing)
         tally = tally._replace(
             age=jnp.where(ended, 0, tally.age) + 1, fresh=jnp.where(ended, fresh, tally.fresh)
         )
@@ -315,6 +315,7 @@ class PracticeTrainer:
         lr_scale: jax.Array,
         guidance: jax.Array,
     ) -> tuple[Any, Any, dict[str, jax.Array]]:
+        doing = pursue(self._table, seen.snapshot, doing)
         last_value = self._apply(params, seen.tiles, self._features(seen, doing))[1]
         params, opt_state, metrics = ppo_update(
             params, opt_state, rollout, last_value, key, lr_scale, self._apply, self._settings, guidance
@@ -370,10 +371,3 @@ def _report(told: tuple[_Tally, dict[str, np.ndarray]]) -> PracticeReport:
 
 def _rows(tree: Any, rows: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.array(leaf[rows]), tree)
-
-
-def _where(chosen: jax.Array, new: Any, old: Any) -> Any:
-    """``new`` in the chosen rows ``[B]`` of every leaf ``[B, ...]``."""
-    return jax.tree.map(
-        lambda left, right: jnp.where(chosen.reshape((-1,) + (1,) * (left.ndim - 1)), left, right), new, old
-    )

@@ -41,7 +41,7 @@ def with_more_policies(shared: Any, rows: Sequence[int | None], key: jax.Array) 
 
     Args:
         rows: for each policy wanted, its row in ``shared``; None for a new one, which begins as the mean of
-            all others and a draw of its own.
+            all others, their barred actions left out, and a draw of its own.
     """
     known = jnp.array([0 if row is None else row for row in rows])
     new = jnp.array([row is None for row in rows])
@@ -49,7 +49,9 @@ def with_more_policies(shared: Any, rows: Sequence[int | None], key: jax.Array) 
     def ordered(own: bool, leaf: jax.Array) -> jax.Array:
         if not own:
             return leaf
-        return jnp.where(new.reshape(-1, *[1] * (leaf.ndim - 1)), leaf.mean(axis=0), leaf[known])
+        allowed = leaf > NEVER / 2
+        mean = jnp.where(allowed, leaf, 0).sum(axis=0) / jnp.maximum(allowed.sum(axis=0), 1)
+        return jnp.where(new.reshape(-1, *[1] * (leaf.ndim - 1)), mean, leaf[known])
 
     ordered_all = _map(ordered, shared)
     first = ordered_all[FIRST_LAYER]

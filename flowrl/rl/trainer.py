@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowrl.rl.compiled import compiled
-from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, put_rows
+from flowrl.rl.compiled import compiled, split_key
+from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, put_rows, where_rows
 from flowrl.rl.maintenance import InForce, Maintenance, maintained, rules_in_force
 from flowrl.rl.network import ActorCritic, init_params
 from flowrl.rl.ppo import PPOSettings, Rollout, make_optimizer, ppo_update
@@ -215,7 +215,7 @@ class SlotTrainer:
         )
 
     def _next_key(self) -> jax.Array:
-        self._key, key = _split(self._key)
+        self._key, key = split_key(self._key)
         return key
 
     def _reports(self, metrics: dict[str, np.ndarray]) -> list[SlotReport | None]:
@@ -284,9 +284,7 @@ class SlotTrainer:
         drawn = jax.random.randint(row_key, ended.shape, 0, self.shape.bank_size)
         rows = slots * self.shape.bank_size + drawn
         states = copy_rows(states, bank.states, rows, ended)
-        seen = jax.tree.map(
-            lambda now, fresh: jnp.where(_like(ended, now), fresh[rows], now), seen, bank.seen
-        )
+        seen = where_rows(ended, jax.tree.map(lambda fresh: fresh[rows], bank.seen), seen)
         repeats = jax.random.randint(repeat_key, ended.shape, 1, tables.max_repeat[slots] + 1)
         progress = Progress(
             start=jnp.where(ended[:, None], seen.snapshot, progress.start),
@@ -439,11 +437,6 @@ def _note_verdict(rollout: Rollout, t: jax.Array, verdict: Verdict, final_value:
     )
 
 
-def _like(flags: jax.Array, leaf: jax.Array) -> jax.Array:
-    """``flags`` ``[B]`` shaped to broadcast against ``leaf`` ``[B, ...]``."""
-    return flags.reshape(flags.shape + (1,) * (leaf.ndim - 1))
-
-
 def _resized(starts: Placed, count: int) -> Placed:
     if starts.rows == count:
         return starts
@@ -459,9 +452,3 @@ def _writers() -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 def _put_row(stack: Any, row: Any, slot: int | jax.Array) -> Any:
     return jax.tree.map(lambda into, out: into.at[slot].set(out), stack, row)
-
-
-@jax.jit
-def _split(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    parts = jax.random.split(key)
-    return parts[0], parts[1]

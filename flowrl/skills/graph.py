@@ -239,6 +239,10 @@ class SkillGraph:
         kept = self.practices[:-1] if instead_of_last else self.practices
         return replace(self, practices=(*kept, _as_stored(practice)))
 
+    def without_last_practice(self) -> SkillGraph:
+        """This graph as it was before its last practice; skills that were accepted in it stay."""
+        return replace(self, practices=self.practices[:-1])
+
     def truncated(self, k: int) -> SkillGraph:
         """The graph as it was when it last had ``k`` nodes, with the failures and practices up to then.
 
@@ -254,6 +258,8 @@ class SkillGraph:
     def to_json(self) -> dict[str, Any]:
         """JSON data that :meth:`from_json` reads back to an equal graph."""
         data: dict[str, Any] = encode(self)
+        if not self.practices:
+            del data["practices"]  # so that a flowrl that knows of none can read the graph
         return {"schema_version": data.pop("schema_version"), **data}
 
     @staticmethod

@@ -96,9 +96,7 @@ def load_practice(layout: GraphLayout, practice: Practice) -> Tree:
     Raises:
         GraphError: naming the file that is missing or damaged.
     """
-    return load_arrays(
-        _of_practice(practice, PracticeLayout(layout.root / practice.folder).policies), _PLAY_OWN
-    )
+    return load_arrays(_of_practice(practice, PracticeLayout(layout.root / practice.folder).policies), _UNDO)
 
 
 def load_practice_curves(layout: GraphLayout, practice: Practice) -> list[dict[str, Any]]:
@@ -108,18 +106,18 @@ def load_practice_curves(layout: GraphLayout, practice: Practice) -> list[dict[s
         GraphError: naming the file that is missing or damaged.
     """
     path = _of_practice(practice, PracticeLayout(layout.root / practice.folder).curves)
-    with reading(path, _PLAY_OWN):
-        return jsonl.parse(path.read_bytes(), path, _PLAY_OWN)
+    with reading(path, _UNDO):
+        return jsonl.parse(path.read_bytes(), path, _UNDO)
 
 
-_PLAY_OWN = "Put back a good copy of it, or play the skills' own policies with --no-practised."
+_UNDO = "Put back a good copy of it, or set the practice aside with: flowrl practice --undo."
 
 
 def _of_practice(practice: Practice, path: Path) -> Path:
-    with reading(path, _PLAY_OWN):
+    with reading(path, _UNDO):
         found = atomic.sha256_of(path)
     if found != practice.files.get(path.name):
-        raise GraphError(f"{path} is damaged: its sha256 is not the recorded one. {_PLAY_OWN}")
+        raise GraphError(f"{path} is damaged: its sha256 is not the recorded one. {_UNDO}")
     return path
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from flowrl.errors import FlowrlError, GraphError
+from flowrl.errors import FlowrlError, GraphError, UserError
 from flowrl.skills.graph import Failure, Practice, SkillGraph, SkillNode
 from flowrl.store import atomic, checkpoint
 from flowrl.store.arrays import Tree
@@ -163,6 +163,8 @@ class GraphStore:
             ValueError: when it holds what JSON cannot.
         """
         before = self._graph.practices[-1] if instead_of_last else None
+        if before is not None and before.env_steps == practice.env_steps:
+            raise ValueError(f"what was kept after {practice.env_steps} env steps is not replaced by itself")
         self._graph.with_practice(practice)
         entry = self.layout.practice(len(self._graph.practices) - instead_of_last, practice.env_steps)
         self._set_aside_in_the_way(entry)
@@ -171,9 +173,23 @@ class GraphStore:
         where = entry.root.relative_to(self.layout.root).as_posix()
         stored = replace(practice, folder=where, files=files)
         self._replace_graph(self._graph.with_practice(stored, instead_of_last))
-        if before is not None and before.folder != where:
+        if before is not None:
             atomic.remove_folder(self.layout.root / before.folder)
         return self._graph.practices[-1]
+
+    def set_last_practice_aside(self) -> Path:
+        """Forgets the last practice; it, and the manifest as it was, goes to ``archive/<time>/``.
+
+        Returns:
+            The archive folder.
+
+        Raises:
+            UserError: there was no practice.
+            GraphError: on a failed write.
+        """
+        if not self._graph.practices:
+            raise UserError(f"{self.layout.root} was never practised: there is nothing to undo.")
+        return self._set_aside(self._graph.without_last_practice())
 
     def rewind(self, k: int) -> Path | None:
         """Keeps nodes ``0..k-1``; what follows, and the manifest as it was, goes to ``archive/<time>/``.
@@ -192,13 +208,7 @@ class GraphStore:
             )
         if k == count:
             return None
-        archive = self.layout.new_archive()
-        with writing(archive):
-            archive.mkdir(parents=True)
-        atomic.write_bytes(archive / self.layout.graph.name, read_manifest(self.layout))
-        self._replace_graph(self._graph.truncated(k))
-        self._set_aside_unnamed(archive)
-        return archive
+        return self._set_aside(self._graph.truncated(k))
 
     def load_node(self, index: int) -> LoadedNode:
         """A node's proposal, artifact and policy, checked; see :func:`checkpoint.load_node`."""
@@ -272,6 +282,16 @@ class GraphStore:
                 self._graph = read_graph(self.layout.root)
             raise
         self._graph = graph
+
+    def _set_aside(self, smaller: SkillGraph) -> Path:
+        """Goes back to ``smaller``; what it does not name goes to an archive, with the manifest as it was."""
+        archive = self.layout.new_archive()
+        with writing(archive):
+            archive.mkdir(parents=True)
+        atomic.write_bytes(archive / self.layout.graph.name, read_manifest(self.layout))
+        self._replace_graph(smaller)
+        self._set_aside_unnamed(archive)
+        return archive
 
     def _set_aside_unnamed(self, archive: Path) -> list[Path]:
         """Moves folders that the manifest does not name into ``archive``: nothing is used that it lacks."""

@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
-from replies import DIAMOND, PICKAXE
+from replies import DIAMOND, MORE_WOOD, PICKAXE
 from toy_runs import TOY_CONFIG, ToyRun, workbench_like_new
 from toy_world import TOY, ToyWorld
 
@@ -20,11 +21,20 @@ from flowrl.errors import GraphError, UserError
 from flowrl.pipeline import evaluate as evaluate_module
 from flowrl.pipeline import practice as practice_module
 from flowrl.pipeline.evaluate import play_graph
-from flowrl.pipeline.events import Event, RunFinished, SkillAccepted, SkillRefused, TrainingProgress
-from flowrl.pipeline.practice import NAME, PracticeResult, practise
+from flowrl.pipeline.events import (
+    PRACTICE,
+    Event,
+    Practised,
+    RunFinished,
+    RunNote,
+    SkillAccepted,
+    SkillRefused,
+    TrainingProgress,
+)
+from flowrl.pipeline.practice import PracticeResult, practise
 from flowrl.pipeline.run import practised_policies
 from flowrl.skills.graph import EnvSteps, Failure, SkillGraph
-from flowrl.skills.operator import Operator
+from flowrl.skills.operator import Linear, Operator
 from flowrl.store.graph_store import GraphStore
 from flowrl.store.journal import read_journal
 from flowrl.store.reader import GraphReader
@@ -60,9 +70,7 @@ def graph_path(learned: ToyRun, tmp_path: Path) -> Path:
 def without_the_last_node(path: Path) -> None:
     """The graph as if ``make_pickaxe`` had been refused after its training."""
     with GraphStore.open(path, TOY, current_i=2) as store:
-        failure = Failure(
-            "make_pickaxe", "train", "too hard", operator=Operator({}, {}, {}), env_steps=EnvSteps(train=9)
-        )
+        failure = Failure("make_pickaxe", "train", "too hard", env_steps=EnvSteps(train=9))
         store.record_failure(failure, PICKAXE)
 
 
@@ -96,8 +104,10 @@ def same_policies(one: object, other: object) -> bool:
 def test_progress_tells_what_was_achieved(graph_path: Path, practise_toy: Practise) -> None:
     _, told = practise_toy(graph_path)
     progress = [event for event in told if isinstance(event, TrainingProgress)]
-    assert [event.skill for event in progress] == [NAME] * len(progress)
+    assert [event.skill for event in progress] == [PRACTICE] * len(progress)
     assert progress[-1].env_steps == progress[-1].budget == 16_384
+    (done,) = [event for event in told if isinstance(event, Practised)]
+    assert done.achieved == progress[-1].metrics["achieved"]
     assert 0.5 < progress[-1].metrics["achieved"] <= 1
     assert not {"gather", "build", "craft"} & set(progress[-1].metrics)
     stages = [record["kind"] for record in read_journal(graph_path / "journal.jsonl")]
@@ -123,13 +133,64 @@ def test_what_was_refused_is_practised_and_joins_the_graph(graph_path: Path, pra
     assert GraphReader(graph_path).load_node(node.index).proposal == PICKAXE
 
 
+def test_what_trajectories_corrected_counts(graph_path: Path, practise_toy: Practise) -> None:
+    """Not what the reply says: here that the pickaxe is all there is to gain."""
+    without_the_last_node(graph_path)
+    with GraphStore.open(graph_path, TOY) as store:
+        needs = Operator({"near:table": Linear(0, 1)}, {"inventory:wood": Linear(1, 0)}, {})
+        corrected = replace(needs, gains={"inventory:pickaxe": Linear(1, 0)})
+        store.record_failure(Failure("make_pickaxe", "validate", "no", operator=corrected), PICKAXE)
+    result, _ = practise_toy(graph_path)
+    assert result.graph.node("make_pickaxe").operator == corrected
+
+
+@pytest.mark.usefixtures("practise_toy")
+def test_an_interrupted_practice_says_so(graph_path: Path) -> None:
+    """In the journal, with the reason; what it was at is lost, the graph is as before."""
+    before = GraphReader(graph_path).graph
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, TrainingProgress):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        practise(graph_path, PPO, 0, 0.7, 64, [interrupt])
+    assert GraphReader(graph_path).graph == before
+    last = read_journal(graph_path / "journal.jsonl")[-1]
+    assert (last["kind"], last["reason"]) == ("RunFinished", "interrupted")
+
+
+def test_a_skill_that_was_learned_since_keeps_what_it_knows(
+    graph_path: Path, practise_toy: Practise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a second practice only its own policy guides: the others have left theirs behind."""
+    practise_toy(graph_path)
+    guided: list[list[bool]] = []
+    trainer = practice_module.PracticeTrainer
+
+    def spy(*args: Any) -> Any:
+        guided.append([guide is not None for guide in args[9]])
+        return trainer(*args)
+
+    monkeypatch.setattr(practice_module, "PracticeTrainer", spy)
+    with GraphStore.open(graph_path, TOY) as store:
+        loaded = store.load_node(2)
+        late = replace(store.graph.nodes[2], index=3, name="make_another")
+        store.commit_node(late, loaded.proposal, loaded.artifact, loaded.params, None, ())
+    practise_toy(graph_path, total_timesteps=512)
+    assert guided == [[False, False, False, True]]
+
+
 def test_what_cannot_be_learned_is_refused_again_with_its_cost(
     graph_path: Path, practise_toy: Practise
 ) -> None:
     with GraphStore.open(graph_path, TOY) as store:
         store.record_failure(Failure("collect_diamond", "validate", "there are none"), DIAMOND)
         store.record_failure(Failure("nonsense", "parse", "no blocks"), "no blocks")
+        store.record_failure(Failure("gather_more", "train", "too hard"), MORE_WOOD)
     result, told = practise_toy(graph_path)
+    notes = " ".join(event.text for event in told if isinstance(event, RunNote))
+    assert "gather_more is not practised: 'gather_more' gains only what accepted skills" in notes
     assert result.refused == ("collect_diamond",)
     assert [event.skill for event in told if isinstance(event, SkillRefused)] == ["collect_diamond"]
     failure = result.graph.failures[-1]

@@ -125,6 +125,7 @@ def test_loss_by_hand() -> None:
         value=jnp.array([0.0, 1.0]),
         advantage=jnp.array([3.0, 1.0]),
         target=jnp.array([2.0, 0.5]),
+        guide=jnp.zeros((2, 0)),
     )
     assert (SETTINGS.clip_eps, SETTINGS.vf_coef, SETTINGS.ent_coef) == (0.2, 0.5, 0.01)
     loss, metrics = ppo_loss(params, free, batch, SETTINGS)
@@ -150,10 +151,39 @@ def test_clipped_samples_pull_on_nothing() -> None:
         jnp.array([0.0, 1.0]),
         jnp.array([3.0, 1.0]),
         jnp.array([2.0, 0.5]),
+        jnp.zeros((2, 0)),
     )
     gradient = jax.grad(lambda p: ppo_loss(p, free, batch, SETTINGS)[0])(params)
     np.testing.assert_allclose(gradient["logits"], 0.0, atol=1e-6)
     np.testing.assert_allclose(gradient["value"], [0.0, 0.5 * 0.5 * 2 * 0.5 / 2], atol=1e-6)
+
+
+def test_the_divergence_from_a_guide_by_hand() -> None:
+    """The policy is uniform over two actions; the second sample has no guide and pulls on nothing.
+
+    KL(guide || policy) = 0.9 ln(0.9 / 0.5) + 0.1 ln(0.1 / 0.5), over two samples, weighed 0.5.
+    """
+    params = {"logits": jnp.zeros((2, 2)), "value": jnp.zeros(2)}
+    nothing = jnp.zeros(2)
+    batch = Batch(
+        jnp.zeros((2, 1, 1, 1), jnp.uint8),
+        jnp.zeros((2, 1)),
+        jnp.array([0, 1]),
+        jnp.array([True, True]),
+        jnp.log(jnp.array([0.5, 0.5])),
+        nothing,
+        nothing,
+        nothing,
+        jnp.log(jnp.array([[0.9, 0.1], [1.0, 1.0]])),
+    )
+    guided = jax.value_and_grad(lambda p: ppo_loss(p, free, batch, SETTINGS, 0.5)[0])
+    alone = jax.value_and_grad(lambda p: ppo_loss(p, free, batch, SETTINGS)[0])
+    (with_guide, gradient), (without, own_gradient) = guided(params), alone(params)
+    divergence = 0.9 * np.log(1.8) + 0.1 * np.log(0.2)
+    assert float(with_guide - without) == pytest.approx(0.5 * divergence / 2, abs=1e-6)
+    pull = np.asarray(gradient["logits"] - own_gradient["logits"])
+    np.testing.assert_allclose(pull[0], 0.5 / 2 * np.array([0.5 - 0.9, 0.5 - 0.1]), atol=1e-6)
+    np.testing.assert_allclose(pull[1], 0.0, atol=1e-7)
 
 
 def test_what_a_maintenance_rule_did_teaches_only_the_value() -> None:
@@ -168,6 +198,7 @@ def test_what_a_maintenance_rule_did_teaches_only_the_value() -> None:
         jnp.array([0.0, 1.0, 0.0]),
         jnp.array([3.0, -700.0, 1.0]),
         jnp.array([2.0, 2.0, 1.0]),
+        jnp.zeros((3, 0)),
     )
 
     def three(params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -83,6 +83,21 @@ def test_one_policy_can_be_denied_an_action() -> None:
     assert (bias > NEVER).sum() == bias.size - 1
 
 
+def test_who_joins_may_take_what_others_may_not() -> None:
+    """All others are denied the action; a new policy begins with the mean of what is not denied."""
+    _, shared = network_and_params()
+    for row in range(POLICIES):
+        shared = without_actions_of(shared, row, [BUILD])
+    more = with_more_policies(shared, [0, None], jax.random.key(2))
+    bias = np.asarray(more["policy"]["bias"])
+    assert bias[0, BUILD] == NEVER
+    assert bias[1, BUILD] == 0
+    one_open = shared["policy"]["bias"].at[2, BUILD].set(0.5)
+    shared = {**shared, "policy": {**shared["policy"], "bias": one_open}}
+    more = with_more_policies(shared, [None], jax.random.key(2))
+    assert np.asarray(more["policy"]["bias"])[0, BUILD] == 0.5
+
+
 def test_gradients_of_one_policy_leave_the_others_biases_alone() -> None:
     apply, shared = network_and_params()
     tiles, features = observations()

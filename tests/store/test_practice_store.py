@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from samples import WORLD, assert_sound, make_graph, make_params
 
-from flowrl.errors import GraphError
+from flowrl.errors import GraphError, UserError
 from flowrl.skills.graph import Failure, Practice
 from flowrl.store.graph_store import GraphStore
 from flowrl.store.reader import GraphReader
@@ -56,6 +57,30 @@ def test_a_rewind_sets_a_later_practice_aside(tmp_path: Path) -> None:
     assert len(list((tmp_path / "archive").glob("*/practices/0_100"))) == 1
 
 
+def test_the_last_practice_can_be_undone(tmp_path: Path) -> None:
+    make_graph(tmp_path, "a")
+    practised(tmp_path, 100)
+    practised(tmp_path, 200)
+    with GraphStore.open(tmp_path, WORLD) as store:
+        archive = store.set_last_practice_aside()
+        assert [practice.env_steps for practice in store.graph.practices] == [100]
+        assert (archive / "practices" / "1_200" / "policies.npz").is_file()
+        assert len(json.loads((archive / "graph.json").read_text())["practices"]) == 2
+        store.set_last_practice_aside()
+        with pytest.raises(UserError, match="never practised"):
+            store.set_last_practice_aside()
+    assert_sound(tmp_path)
+    assert "practices" not in json.loads((tmp_path / "graph.json").read_text()), "readable by older ones"
+
+
+def test_what_was_kept_is_not_replaced_by_itself(tmp_path: Path) -> None:
+    make_graph(tmp_path, "a")
+    practised(tmp_path, 100)
+    with pytest.raises(ValueError, match="100 env steps"):
+        practised(tmp_path, 100, instead=True)
+    assert folders(tmp_path) == ["0_100"]
+
+
 def test_what_a_crash_left_is_set_aside(tmp_path: Path) -> None:
     make_graph(tmp_path, "a")
     stray = tmp_path / "practices" / "0_100"
@@ -69,7 +94,7 @@ def test_a_damaged_practice_is_named_with_the_way_out(tmp_path: Path) -> None:
     make_graph(tmp_path, "a")
     stored = practised(tmp_path, 100)
     (tmp_path / stored.folder / "policies.npz").write_bytes(b"no zip")
-    with pytest.raises(GraphError, match=r"policies\.npz is damaged.*--no-practised"):
+    with pytest.raises(GraphError, match=r"policies\.npz is damaged.*practice --undo"):
         GraphReader(tmp_path).load_practice()
 
 

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flowrl.config import BOUNDS, PPOConfig, RunConfig, validate_batch, validate_bounds
+from flowrl.config import (
+    BOUNDS,
+    PPOConfig,
+    RunConfig,
+    ValidationConfig,
+    validate_batch,
+    validate_bounds,
+    validate_evidence,
+)
 from flowrl.report.commands.flags import parse_flags
 
 
@@ -23,11 +31,14 @@ class PracticeFlags:
     graph_path: Path = RunConfig.graph_path
     """Folder of the skill graph."""
 
-    success_state_rate: float = 0.8
+    success_state_rate: float = ValidationConfig.success_state_rate
     """Share of episodes of a refused skill that must succeed: the Wilson 95% lower bound has to reach it."""
 
-    validation_episodes: int = 256
+    validation_episodes: int = ValidationConfig.validation_episodes
     """Episodes on worlds that training never saw, for each refused skill."""
+
+    undo: bool = False
+    """Train nothing: set the last practice aside, into archive/; what it replaced plays again."""
 
     seed: int = 0
     """Seed of everything random: worlds, network weights, actions."""
@@ -42,6 +53,9 @@ def practice(args: Sequence[str], prog: str) -> int:
     flags = parse_flags(PracticeFlags, args, prog)
     validate_bounds(flags, BOUNDS)
     validate_batch(flags.ppo)
+    validate_evidence(ValidationConfig(flags.success_state_rate, flags.validation_episodes))
+    if flags.undo:
+        return _undo(flags.graph_path)
     from flowrl.pipeline.practice import practise
     from flowrl.report.live import terminal_view
     from flowrl.report.running import RunningFile
@@ -55,4 +69,14 @@ def practice(args: Sequence[str], prog: str) -> int:
             flags.validation_episodes,
             [view, running],
         )
+    return 0
+
+
+def _undo(graph_path: Path) -> int:
+    from flowrl.store.graph_store import GraphStore
+    from flowrl.store.manifest import read_graph
+
+    with GraphStore.open(graph_path, read_graph(graph_path).env_name, create=False) as store:
+        archive = store.set_last_practice_aside()
+    print(f"the last practice is in {archive.relative_to(graph_path)}")
     return 0
