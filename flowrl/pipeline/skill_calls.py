@@ -18,7 +18,8 @@ def calls_by_skill(graph: SkillGraph, played: Played) -> dict[str, dict[str, Any
         played: with the graph's skills as policies, in the graph's order.
 
     Returns:
-        By skill: ``alone`` and ``alone_low`` (its evidence), ``calls``, the share of them that ended in each
+        By skill: ``alone`` and ``alone_low`` (its evidence: of its own policy, also where a practised one
+        plays), ``calls``, the share of them that ended in each
         of :data:`~flowrl.rl.calls.OUTCOMES`, ``inside`` (the share that advanced, of those that no rule
         interrupted), ``mean_steps`` of a call, and ``charge`` (its share of all env steps). What cannot be
         known of a skill that was never called is None.
