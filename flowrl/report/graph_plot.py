@@ -12,6 +12,9 @@ from flowrl.store.reader import GraphReader
 _PRACTICE_POINTS = 60
 """Points of a practice's curve, about."""
 
+_BOX_INCHES = 1.9
+"""Width that a skill's box needs."""
+
 _INK, _LINE, _FILL = "#22303c", "#8aa0b0", "#dcebe2"
 
 
@@ -34,10 +37,12 @@ def draw_graph(reader: GraphReader, path: Path) -> None:
     if not graph.nodes:
         raise UserError("the graph has no accepted skill yet: there is nothing to draw")
     height = max(3.2, 0.75 * max(map(len, _columns(graph))) + 1.2)
-    panels = 3 if graph.practices else 2
+    widths = [max(7.0, _BOX_INCHES * len(_columns(graph))), 5.0, 6.5][: 3 if graph.practices else 2]
     figure, axes = plt.subplots(
-        1, panels, figsize=(6 * panels, height), width_ratios=(1.5, 1, 1)[:panels], layout="constrained"
+        1, len(widths), figsize=(sum(widths), height), width_ratios=widths, layout="constrained"
     )
+    for curves in axes[1:]:
+        curves.set_prop_cycle(color=plt.get_cmap("tab20").colors)
     _draw_skills(axes[0], graph)
     _draw_curves(axes[1], reader)
     if graph.practices:
@@ -76,7 +81,7 @@ def _draw_skills(axes: Any, graph: SkillGraph) -> None:
         look = {"boxstyle": "round,pad=0.45", "facecolor": _FILL, "edgecolor": _LINE}
         text = axes.text(
             *place[node.name], f"{node.name}\n{evidence.success:.0%}  {interval}",
-            ha="center", va="center", fontsize=9, color=_INK, bbox=look,
+            ha="center", va="center", fontsize=9, color=_INK, bbox=look, zorder=3,
         )  # fmt: skip
         boxes[node.name] = text.get_bbox_patch()
     for skill, needed in graph.edges:
@@ -84,7 +89,7 @@ def _draw_skills(axes: Any, graph: SkillGraph) -> None:
             "arrowstyle": "-|>", "color": _LINE, "lw": 1.2, "connectionstyle": "arc3,rad=0.12",
             "patchA": boxes[needed], "patchB": boxes[skill], "shrinkA": 1, "shrinkB": 1,
         }  # fmt: skip
-        axes.annotate("", xy=place[skill], xytext=place[needed], arrowprops=arrow)
+        axes.annotate("", xy=place[skill], xytext=place[needed], arrowprops=arrow, zorder=1)
     x = [column for column, _ in place.values()]
     y = [row for _, row in place.values()]
     axes.set_xlim(min(x) - 0.5, max(x) + 0.5)
@@ -101,7 +106,7 @@ def _draw_curves(axes: Any, reader: GraphReader) -> None:
     axes.set_xlabel("env steps of training (thousands)", fontsize=9)
     axes.set_ylabel("success in training (%)", fontsize=9)
     axes.set_ylim(0, 102)
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
 
 
