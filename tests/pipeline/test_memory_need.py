@@ -16,6 +16,8 @@ from flowrl.errors import UserError
 from flowrl.pipeline.available_memory import AvailableMemory
 from flowrl.pipeline.memory import GIB, PROGRAMS, SAFETY, Footprint, memory_need, require_memory
 from flowrl.pipeline.workbench import build_workbench
+from flowrl.rl.ppo import Rollout
+from flowrl.rl.task import GOAL_FEATURES
 from flowrl.rl.trainer import TrainerShape
 
 SHAPE = TrainerShape(num_slots=2, num_envs=4, num_steps=8, layer_size=32, bank_size=16)
@@ -66,7 +68,8 @@ def test_the_footprint_is_that_of_the_trainers_arrays(toy_world: ToyWorld) -> No
     footprint = Footprint.of(toy_world, 32)
     assert 64 * footprint.start == bytes_of(starts)
     assert footprint.parameters == bytes_of(jax.eval_shape(bench.trainer.initial_params, key))
-    rollout = bytes_of(jax.eval_shape(bench.trainer._empty_rollout, starts.seen))
+    tiles, features = starts.seen.tiles.shape[1:], starts.seen.features.shape[-1] + GOAL_FEATURES
+    rollout = bytes_of(jax.eval_shape(lambda: Rollout.empty(16, 8, tiles, features)))
     assert rollout <= 16 * 8 * footprint.sample <= 1.2 * rollout
 
 
