@@ -42,7 +42,7 @@ def draw_graph(reader: GraphReader, path: Path) -> None:
         1, len(widths), figsize=(sum(widths), height), width_ratios=widths, layout="constrained"
     )
     for curves in axes[1:]:
-        curves.set_prop_cycle(color=plt.get_cmap("tab20").colors)
+        curves.set_prop_cycle(color=[plt.get_cmap("tab20")(shade) for shade in range(20)])
     _draw_skills(axes[0], graph)
     _draw_curves(axes[1], reader)
     if graph.practices:

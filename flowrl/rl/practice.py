@@ -336,7 +336,7 @@ class PracticeTrainer:
         )  # fmt: skip
         return _Carry(
             rollout, placed.states, seen, jnp.ones(batch, bool), nothing_pursued(self._table, seen.snapshot),
-            Milestones.none(batch), tally,
+            Milestones.none(batch, self._table.rules.places), tally,
         )  # fmt: skip
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
-from probe_games import BRICKS, COINS, COLUMNS
+import pytest
+from probe_games import BRICKS, COINS, COLUMNS, TIME
 from test_executor import BRICK_PLAN, TASK, program
 
 from flowrl.rl.agent_program import AgentProgram, ProgramTable
 from flowrl.rl.maintenance import Rule
 from flowrl.rl.milestones import MOST_PAID, OWN_LIMIT, STEP_BONUS, Milestones, pay
-from flowrl.rl.pursuit import Pursuit, nothing_pursued, pursue
+from flowrl.rl.pursuit import nothing_pursued, pursue
 from flowrl.rl.task import GoalTable
 
 FIVE_COINS = program(({}, 0, 5), goal={"coins": 5})
-RULE = Rule(column=COLUMNS.index("hurt"), below=-1, until=1, policy=1, patience=9, rest=9)
+RULE = Rule(column=TIME, below=0, until=1, policy=1, patience=9, rest=9)
+"""Wanted at time 0, and over at time 1."""
 
 
 class Payer:
@@ -25,11 +27,11 @@ class Payer:
         self._table = ProgramTable.of(agent, GoalTable.of([TASK, TASK]))
         self._now = self._snapshot(0, 0)
         self._doing = nothing_pursued(self._table, self._now)
-        self._milestones = Milestones.none(1)
+        self._milestones = Milestones.none(1, 1)
 
-    def _snapshot(self, coins: int, bricks: int) -> jnp.ndarray:
+    def _snapshot(self, coins: int, bricks: int, time: int = 1) -> jnp.ndarray:
         row = np.zeros((1, len(COLUMNS)), np.float32)
-        row[0, COINS], row[0, BRICKS] = coins, bricks
+        row[0, COINS], row[0, BRICKS], row[0, TIME] = coins, bricks, time
         return jnp.asarray(row)
 
     def begin_another_episode(self) -> None:
@@ -38,12 +40,13 @@ class Payer:
         self._now = self._snapshot(0, 0)
         self._doing = nothing_pursued(self._table, self._now)
 
-    def step(self, coins: int, bricks: int = 0, own: float = 0.0, ruled: bool = False) -> float:
-        """What a step to so many coins and bricks pays."""
+    def step(self, coins: int, bricks: int = 0, own: float = 0.0, time: int = 1) -> float:
+        """What a step to so many coins and bricks pays; the rule is in force from time 0 to time 1."""
         self._doing = pursue(self._table, self._now, self._doing)
-        doing: Pursuit = self._doing._replace(rule=jnp.array([0])) if ruled else self._doing
-        after = self._snapshot(coins, bricks)
-        paid, self._milestones = pay(self._table, self._milestones, doing, self._now, after, jnp.array([own]))
+        after = self._snapshot(coins, bricks, time)
+        paid, self._milestones = pay(
+            self._table, self._milestones, self._doing, self._now, after, jnp.array([own])
+        )
         self._now = after
         return float(paid[0])
 
@@ -75,12 +78,17 @@ def test_below_the_farthest_step_only_losses_count() -> None:
     assert payer.step(coins=0, own=-0.7) == np.float32(-0.7)
 
 
-def test_a_rule_pays_whatever_its_skill_pays() -> None:
+def test_a_rule_pays_up_to_a_limit_until_it_is_no_longer_wanted() -> None:
+    """What is farmed while a rule is in force pays no more than doing once what it is for."""
     payer = Payer(BRICK_PLAN)
-    for _ in range(5):
-        assert payer.step(coins=0, own=0.8, ruled=True) == np.float32(0.8)
-    assert payer.step(coins=0, own=99.0, ruled=True) == OWN_LIMIT
-    assert payer.step(coins=0, own=float("nan"), ruled=True) == 0
+    payer.step(coins=0, time=0)
+    assert payer.step(coins=0, own=0.8, time=0) == np.float32(0.8)
+    assert payer.step(coins=0, own=0.8, time=0) == pytest.approx(MOST_PAID - 0.8)
+    assert payer.step(coins=0, own=0.8, time=0) == 0
+    assert payer.step(coins=0, own=-0.5, time=0) == -0.5
+    assert payer.step(coins=0, own=OWN_LIMIT + 9, time=1) == 0.5
+    assert payer.step(coins=0, own=float("nan"), time=0) == 0
+    assert payer.step(coins=0, own=0.7, time=0) == np.float32(0.7), "wanted again, after it was not"
 
 
 def test_another_target_begins_anew() -> None:
