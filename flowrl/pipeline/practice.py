@@ -49,7 +49,7 @@ from flowrl.pipeline.streams import stream_number
 from flowrl.pipeline.tasks import barred_actions
 from flowrl.pipeline.workbench import Workbench, build_workbench
 from flowrl.rl.practice import PracticeReport, PracticeTrainer
-from flowrl.rl.shared import policy_of, shared_params, with_more_policies, without_actions_of
+from flowrl.rl.shared_network import policy_of, shared_params, with_more_policies, without_actions_of
 from flowrl.skills.evidence import EnvSteps
 from flowrl.skills.graph import Practice, SkillGraph
 from flowrl.store.graph_store import GraphStore

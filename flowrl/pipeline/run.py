@@ -35,7 +35,7 @@ from flowrl.pipeline.sizes import resolve_sizes
 from flowrl.pipeline.slot_executor import SlotExecutor
 from flowrl.pipeline.tasks import make_task
 from flowrl.pipeline.workbench import Workbench, build_workbench
-from flowrl.rl.shared import policy_of
+from flowrl.rl.shared_network import policy_of
 from flowrl.rl.trainer import TrainerShape
 from flowrl.store.graph_store import GraphStore
 from flowrl.store.reader import GraphReader

@@ -2,7 +2,7 @@
 
 Plans and rules choose the policy in charge at every step, exactly as in :class:`~flowrl.rl.agent.Agent`, so
 every policy learns where the agent really calls it, and what follows its call is part of what its actions are
-worth. All share one network (:mod:`flowrl.rl.shared`) and one value function: what one skill's policy learns
+worth. All share one network (:mod:`flowrl.rl.shared_network`) and one value function: what one skill's policy learns
 about staying alive, all know.
 
 Half of the episodes begin in a fresh world, the others in a state in which some skill was in charge lately,
@@ -27,7 +27,7 @@ from flowrl.rl.milestones import Milestones, pay
 from flowrl.rl.network import ActorCritic
 from flowrl.rl.ppo import PPOSettings, Rollout, make_optimizer, ppo_update
 from flowrl.rl.pursuit import Pursuit, nothing_pursued, pursue
-from flowrl.rl.shared import apply_shared
+from flowrl.rl.shared_network import apply_shared
 from flowrl.rl.task import GOAL_FEATURES, GoalTable, Task, goal_features
 
 FROM_KEPT = 0.5
@@ -93,7 +93,7 @@ class PracticeTrainer:
         watched: snapshot columns that are reported at the end of episodes.
         num_steps: T, env steps of each env between two updates.
         settings: PPO's numbers.
-        params: of all policies, as :func:`~flowrl.rl.shared.shared_params` makes them.
+        params: of all policies, as :func:`~flowrl.rl.shared_network.shared_params` makes them.
         guides: what each skill's policy may be told to imitate: parameters of the ordinary form, None where
             there is no such policy.
         worlds: W fresh worlds.

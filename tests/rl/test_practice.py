@@ -16,7 +16,7 @@ from flowrl.rl.agent import Agent
 from flowrl.rl.agent_program import AgentProgram
 from flowrl.rl.environment import EnvPrograms
 from flowrl.rl.practice import KEPT_A_SKILL, PracticeReport, PracticeTrainer
-from flowrl.rl.shared import policy_of, shared_params, without_actions_of
+from flowrl.rl.shared_network import policy_of, shared_params, without_actions_of
 from flowrl.rl.task import MeasuredGain, Task
 
 PLAN = program(({}, 0, 2), ({"coins": 2}, 1, 1), goal={"bricks": 1})

@@ -11,7 +11,13 @@ from probe_games import BUILD, CoinGame
 from small_trainers import small_trainer
 
 from flowrl.rl.network import NEVER
-from flowrl.rl.shared import apply_shared, policy_of, shared_params, with_more_policies, without_actions_of
+from flowrl.rl.shared_network import (
+    apply_shared,
+    policy_of,
+    shared_params,
+    with_more_policies,
+    without_actions_of,
+)
 
 POLICIES, BATCH = 3, 24
 
