@@ -2,8 +2,8 @@
 
 Plans and rules choose the policy in charge at every step, exactly as in :class:`~flowrl.rl.agent.Agent`, so
 every policy learns where the agent really calls it, and what follows its call is part of what its actions are
-worth. All share one network (:mod:`flowrl.rl.shared_network`) and one value function: what one skill's policy learns
-about staying alive, all know.
+worth. All share one network (:mod:`flowrl.rl.shared_network`) and one value function: what one skill's policy
+learns about staying alive, all know.
 
 Half of the episodes begin in a fresh world, the others in a state in which some skill was in charge lately,
 every skill as likely: what lies late in the game would else be met only by those who live to see it (a
