@@ -5,9 +5,10 @@ every policy learns where the agent really calls it, and what follows its call i
 worth. All share one network (:mod:`flowrl.rl.shared_network`) and one value function: what one skill's policy
 learns about staying alive, all know.
 
-Half of the episodes begin in a fresh world, the others in a state in which some skill was in charge lately,
-every skill as likely: what lies late in the game would else be met only by those who live to see it (a
-curriculum over the agent's own states, as in Go-Explore, Ecoffet et al. 2021, without its archive).
+Half of the episodes begin in a fresh world, the others in a state in which some skill was in charge lately:
+what lies late in the game would else be met only by those who live to see it (a curriculum over the agent's
+own states, as in Go-Explore, Ecoffet et al. 2021, without its archive). The less often a skill's calls come
+through, the more episodes begin with it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowrl.rl.agent_program import AgentProgram, ProgramTable
+from flowrl.rl.calls import OUTCOMES, Calls, no_calls, note_calls
 from flowrl.rl.compiled import compiled, split_key
 from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, put_rows, where_rows
 from flowrl.rl.milestones import Milestones, pay
@@ -33,8 +35,14 @@ from flowrl.rl.task import GOAL_FEATURES, GoalTable, Task, goal_features
 FROM_KEPT = 0.5
 """Share of the episodes that begin in a state in which some skill was in charge."""
 
-KEPT_A_SKILL = 8
+KEPT_A_SKILL = 16
 """Such states that are kept of each skill, the latest; one more a skill after every update."""
+
+EVEN = 0.1
+"""How likely a skill that always comes through is to be begun with, compared with one that never does."""
+
+REMEMBERED = 0.95
+"""What a call weighs after each update, in the share of calls that come through."""
 
 GameReward = Callable[[jax.Array, jax.Array], jax.Array]
 """``(before [B, D], after [B, D]) -> float32 [B]``: the game's own reward, read off snapshots."""
@@ -74,11 +82,15 @@ class _Starts(NamedTuple):
         bank: ``W + S * KEPT_A_SKILL`` states.
         kept: int32 ``[S]``, how many of a skill's rows are filled.
         next: int32 ``[S]``, which is written next.
+        calls: float32 ``[S]``, calls of each skill that no rule interrupted, the older the lighter.
+        through: float32 ``[S]``, those of them that came through.
     """
 
     bank: Placed
     kept: jax.Array
     next: jax.Array
+    calls: jax.Array
+    through: jax.Array
 
 
 class PracticeTrainer:
@@ -137,9 +149,12 @@ class PracticeTrainer:
         self._update = compiled(self._update_params, donate=(1,))
         self._renew = compiled(put_rows, donate=(0,))
         kept = KEPT_A_SKILL * len(tasks)
-        no_skill = jnp.zeros(len(tasks), jnp.int32)
         rows = np.arange(self._worlds + kept) % self._worlds
-        self._starts = _Starts(_rows(worlds, rows), no_skill, jnp.array(no_skill))
+        self._starts = _Starts(
+            _rows(worlds, rows),
+            *(jnp.zeros(len(tasks), jnp.int32) for _ in range(2)),
+            *(jnp.zeros(len(tasks), jnp.float32) for _ in range(2)),
+        )
         self._carry = self._first_carry()
 
     def update(self, lr_scale: float = 1.0, guidance: float = 0.0) -> PracticeReport:
@@ -156,17 +171,20 @@ class PracticeTrainer:
                 carry.tally, self._guides, weight, self._next_key(), np.int32(t),
             )  # fmt: skip
             placed = self._programs.advance(states, actions, self._next_key())
-            rollout, ended, milestones, tally = self._judge(
-                self._table, rollout, doing, before, placed.seen, carry.milestones, tally, np.int32(t)
-            )
-            carry = _Carry(rollout, placed.states, placed.seen, ended, doing, milestones, tally)
-        self._starts = self._keep(self._starts, carry.states, carry.seen, carry.doing, self._next_key())
+            rollout, ended, milestones, tally, calls = self._judge(
+                self._table, rollout, doing, before, placed.seen, carry.milestones, tally, carry.calls,
+                np.int32(t),
+            )  # fmt: skip
+            carry = _Carry(rollout, placed.states, placed.seen, ended, doing, milestones, tally, calls)
+        self._starts, calls = self._keep(
+            self._starts, carry.states, carry.seen, carry.doing, carry.calls, self._next_key()
+        )
         self.params, self._opt_state, metrics = self._update(
             self.params, self._opt_state, carry.rollout, carry.seen, carry.doing, self._next_key(),
             jnp.float32(lr_scale), weight,
         )  # fmt: skip
         report = _report(jax.device_get((carry.tally, metrics)))
-        self._carry = carry._replace(tally=_emptied(carry.tally))
+        self._carry = carry._replace(tally=_emptied(carry.tally), calls=calls)
         return report
 
     def renew(self, worlds: Placed, at: int) -> None:
@@ -247,9 +265,11 @@ class PracticeTrainer:
         """Rows of the bank ``[B]``, and which of them are fresh worlds ``[B]``."""
         world_key, kind_key, skill_key, row_key = jax.random.split(key, 4)
         worlds = jax.random.randint(world_key, (batch,), 0, self._worlds)
-        known = jnp.where(starts.kept > 0, 0.0, -jnp.inf)
+        # With one call of either kind to begin with: nobody is judged by the first.
+        failing = 1.0 - (starts.through + 1.0) / (starts.calls + 2.0)
+        wanted = jnp.where(starts.kept > 0, jnp.log(EVEN + (1.0 - EVEN) * failing), -jnp.inf)
         skill = jax.random.categorical(
-            skill_key, jnp.where(jnp.any(starts.kept > 0), known, 0.0), shape=(batch,)
+            skill_key, jnp.where(jnp.any(starts.kept > 0), wanted, 0.0), shape=(batch,)
         )
         row = jax.random.randint(row_key, (batch,), 0, jnp.maximum(starts.kept[skill], 1))
         fresh = (jax.random.uniform(kind_key, (batch,)) >= FROM_KEPT) | (starts.kept[skill] == 0)
@@ -264,9 +284,10 @@ class PracticeTrainer:
         seen: Seen,
         milestones: Milestones,
         tally: _Tally,
+        calls: Calls,
         t: jax.Array,
-    ) -> tuple[Rollout, jax.Array, Milestones, _Tally]:
-        """Pays for the step and counts the episodes that it ended."""
+    ) -> tuple[Rollout, jax.Array, Milestones, _Tally, Calls]:
+        """Pays for the step and counts the calls and the episodes that it ended."""
         after = seen.snapshot
         own = jnp.stack([task.program(doing.start, before, after, doing.n)[0] for task in self._tasks])
         own = jnp.take_along_axis(own, doing.policy[None], axis=0)[0]
@@ -282,12 +303,18 @@ class PracticeTrainer:
             steps=tally.steps + jnp.sum(counted * tally.age),
             ended_with=tally.ended_with + jnp.sum((after[:, self._watched] > 0) & counted[:, None], axis=0),
         )
-        return rollout, ended, milestones.forgotten(ended), tally
+        now = pursue(table, after, doing)
+        calls = note_calls(table, calls, doing, now, before, after, seen.died)
+        calls = calls._replace(under_way=jnp.where(ended, 0, calls.under_way))
+        return rollout, ended, milestones.forgotten(ended), tally, calls
 
     def _keep_states(
-        self, starts: _Starts, states: Any, seen: Seen, doing: Pursuit, key: jax.Array
-    ) -> _Starts:
-        """Of each skill that is to act somewhere now, one state takes the place of the oldest."""
+        self, starts: _Starts, states: Any, seen: Seen, doing: Pursuit, calls: Calls, key: jax.Array
+    ) -> tuple[_Starts, Calls]:
+        """Of each skill that is to act somewhere now, one state takes the place of the oldest.
+
+        Takes in how calls have ended, too, and empties their count.
+        """
         skills = jnp.arange(len(self._tasks))
         going = ~(seen.died | seen.time_up)
         doing = pursue(self._table, seen.snapshot, doing)
@@ -298,11 +325,16 @@ class PracticeTrainer:
         places = starts.bank.rows
         source = jnp.zeros(places, jnp.int32).at[rows].set(env.astype(jnp.int32))
         chosen = jnp.zeros(places, bool).at[rows].set(found)
+        ended = jnp.sum(calls.ended, axis=0)
+        through = ended[:, OUTCOMES.index("advanced")]
+        uninterrupted = jnp.sum(ended, axis=1) - ended[:, OUTCOMES.index("interrupted")]
         return _Starts(
             copy_rows(starts.bank, Placed(states, seen), source, chosen),
             jnp.minimum(starts.kept + found, KEPT_A_SKILL),
             jnp.where(found, (starts.next + 1) % KEPT_A_SKILL, starts.next),
-        )
+            REMEMBERED * starts.calls + uninterrupted,
+            REMEMBERED * starts.through + through,
+        ), calls._replace(ended=jnp.zeros_like(calls.ended))
 
     def _update_params(
         self,
@@ -336,7 +368,7 @@ class PracticeTrainer:
         )  # fmt: skip
         return _Carry(
             rollout, placed.states, seen, jnp.ones(batch, bool), nothing_pursued(self._table, seen.snapshot),
-            Milestones.none(batch, self._table.rules.places), tally,
+            Milestones.none(batch, self._table.rules.places), tally, no_calls(batch, len(self._tasks)),
         )  # fmt: skip
 
 
@@ -350,6 +382,7 @@ class _Carry(NamedTuple):
     doing: Pursuit
     milestones: Milestones
     tally: _Tally
+    calls: Calls
 
 
 def _emptied(tally: _Tally) -> _Tally:

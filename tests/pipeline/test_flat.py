@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from flowrl.config import PPOConfig
+from flowrl.errors import UserError
 from flowrl.pipeline.events import Event, RunFinished, TrainingProgress
 from flowrl.pipeline.flat import game_task, train_flat
 from flowrl.worlds.registry import make_world
@@ -59,8 +61,36 @@ def test_a_short_run_leaves_its_scores(tmp_path: Path) -> None:
     }
     stored = json.loads((tmp_path / "flat" / "result.json").read_text())
     assert stored["achievements"] == result["achievements"]
-    assert (tmp_path / "flat" / "params.npz").is_file()
+    assert (tmp_path / "flat" / "policy_1024" / "params.npz").is_file()
     assert [event.env_steps for event in seen if isinstance(event, TrainingProgress)] == [512, 1024]
     finished = [event for event in seen if isinstance(event, RunFinished)]
     # What scoring cost is counted too: 20 steps of all 32 envs.
     assert finished[0].env_steps == 1024 + 20 * 32
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_from_what_it_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut off after its second update, and then given a larger budget: no env step is trained twice."""
+    monkeypatch.setattr("flowrl.pipeline.flat.KEEP_EVERY", 512)
+    ppo = PPOConfig(total_timesteps=2048, num_envs=32, num_steps=16, layer_size=16)
+
+    def cut_off(event: Event) -> None:
+        if isinstance(event, TrainingProgress) and event.env_steps == 1536:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "flat"
+    with pytest.raises(KeyboardInterrupt):
+        train_flat(CLASSIC, ppo, out, 32, 20, 0, [cut_off])
+    assert [folder.name for folder in out.iterdir()] == ["policy_1024"]
+    with pytest.raises(UserError, match=r"trained with lr 0\.001, not 0\.5"):
+        train_flat(CLASSIC, replace(ppo, lr=0.5), out, 32, 20, 0, [])
+    seen: list[Event] = []
+    result = train_flat(CLASSIC, ppo, out, 32, 20, 0, [seen.append])
+    assert [event.env_steps for event in seen if isinstance(event, TrainingProgress)] == [1536, 2048]
+    assert result["env_steps"] == 2048
+    assert {folder.name for folder in out.iterdir()} == {"policy_2048", "result.json"}
+    curves = json.loads((out / "policy_2048" / "curves.json").read_text())
+    assert [point["env_steps"] for point in curves] == [512, 1024, 1536, 2048]
+    # Nothing is left to train: it is scored again.
+    again = train_flat(CLASSIC, ppo, out, 32, 20, 0, [])
+    assert again["achievements"] == result["achievements"]

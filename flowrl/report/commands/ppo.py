@@ -27,7 +27,8 @@ _OWN = {"episodes": Bounds(1, 1_000_000), "max_steps": Bounds(1, 100_000), "seed
 class FlatFlags:
     """Trains one policy on the stock game's reward, then plays whole episodes: the control of every claim.
 
-    The trainer, the network and the counting of env steps are those of the skills.
+    The trainer, the network and the counting of env steps are those of the skills. The policy is kept every
+    million env steps; the same command goes on from there, with a larger --total_timesteps too.
     """
 
     env_name: str = RunConfig.env_name

@@ -1,0 +1,76 @@
+"""What the agent of a graph pursues, and in which order, from operators alone."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from flowrl.pipeline.agent import plan_agent
+from flowrl.pipeline.library import LearnedSkill, SkillLibrary
+from flowrl.rl.task import Task
+from flowrl.skills.graph import EnvSteps, Evidence, SkillGraph, SkillNode
+from flowrl.skills.operator import Linear, Operator
+from flowrl.worlds.registry import make_world
+
+ONE = Linear(0, 1)
+
+IRON = "inventory:iron"
+PICKAXE = "inventory:iron_pickaxe"
+
+SKILLS = {
+    "mine": (Operator({}, {}, {IRON: Linear(1, 0), "achievement:collect_iron": ONE}), 50.0),
+    "forge_sword": (Operator({IRON: ONE}, {IRON: ONE}, {"achievement:make_iron_sword": ONE}), 5.0),
+    "forge_pickaxe": (
+        Operator({IRON: ONE}, {IRON: ONE}, {PICKAXE: ONE, "achievement:make_iron_pickaxe": ONE}),
+        9.0,
+    ),
+    "find_diamond": (Operator({PICKAXE: ONE}, {}, {"achievement:collect_diamond": ONE}), 300.0),
+}
+"""Operators, and the env steps that each skill takes."""
+
+
+def nothing(start: jax.Array, prev: jax.Array, now: jax.Array, n: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """No skill is carried out here."""
+    del start, prev, n
+    return jnp.zeros(len(now)), jnp.zeros(len(now), bool)
+
+
+def node(index: int, name: str) -> SkillNode:
+    """Accepted on a hundred episodes."""
+    operator, length = SKILLS[name]
+    evidence = Evidence(100, 90, {}, 0.0, length)
+    return SkillNode(index, name, name, operator, 100, 1, (), evidence, EnvSteps(), 1.0)
+
+
+def library(*names: str) -> SkillLibrary:
+    """Skills without policies."""
+    known = SkillLibrary()
+    for name in names:
+        operator, length = SKILLS[name]
+        task = Task(name, nothing, (), max_steps=100)
+        known.add(LearnedSkill(name, operator, task, None, b"", length))
+    return known
+
+
+@pytest.mark.parametrize("learned", [4, 3])
+def test_what_others_wait_for_comes_first(learned: int) -> None:
+    """The sword is sooner made, but a diamond needs the pickaxe, learned already or still to be practised."""
+    world = make_world("Craftax-Classic-Symbolic-v1")
+    nodes = [node(index, name) for index, name in enumerate(SKILLS)]
+    graph = SkillGraph(world.name, tuple(nodes[:learned]))
+    does = plan_agent(graph, library(*SKILLS), world, None, nodes[learned:])
+    assert [target.partition(":")[2] for target in does.targets] == [
+        "collect_iron", "make_iron_pickaxe", "make_iron_sword", "collect_diamond",
+    ]  # fmt: skip
+
+
+def test_where_nobody_waits_the_shortest_comes_first() -> None:
+    """Without anybody who finds diamonds."""
+    world = make_world("Craftax-Classic-Symbolic-v1")
+    names = list(SKILLS)[:3]
+    graph = SkillGraph(world.name, tuple(node(index, name) for index, name in enumerate(names)))
+    does = plan_agent(graph, library(*names), world, None)
+    assert [target.partition(":")[2] for target in does.targets] == [
+        "collect_iron", "make_iron_sword", "make_iron_pickaxe",
+    ]  # fmt: skip
