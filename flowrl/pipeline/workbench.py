@@ -14,7 +14,7 @@ import numpy as np
 from flowrl.config import PPOConfig
 from flowrl.errors import GraphError
 from flowrl.pipeline.sizes import ppo_settings
-from flowrl.rl.compiled import compiled
+from flowrl.rl.compiled import compile_ahead, compiled
 from flowrl.rl.environment import EnvPrograms, Placed
 from flowrl.rl.episodes import EpisodeRunner
 from flowrl.rl.executor import PlanExecutor
@@ -88,9 +88,14 @@ class Workbench:
 
 
 def build_workbench(world: World, ppo: PPOConfig, shape: TrainerShape, seed: int) -> Workbench:
-    """Makes the programs of a run; nothing is compiled until it is first used."""
+    """Makes the programs of a run.
+
+    Those of the env begin to be compiled at once, in the background: a run has a graph to read, code to check
+    and a model to ask meanwhile. All others are compiled when they are first used.
+    """
     programs = EnvPrograms(world, shape.batch)
     trainer = SlotTrainer(programs, shape, ppo_settings(ppo), seed)
+    compile_ahead([*programs.ahead(), *trainer.ahead()])
     return Workbench(
         world,
         shape,

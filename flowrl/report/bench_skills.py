@@ -37,6 +37,7 @@ def open_bench(
         num_skills: those after the first :data:`DISTINCT_SKILLS` begin with the first again.
     """
     world = make_world(env_name)
+    bench = build_workbench(world, ppo, shape, seed=0)
     playbook = [skill for skill in load_playbook(env_name) if not skill.needs][:DISTINCT_SKILLS]
     with Tracer() as tracer:
         checked = [
@@ -47,7 +48,7 @@ def open_bench(
         make_task(skill.proposal.name, skill.proposal.operator, skill.program, world, _EPISODE_STEPS, 1)
         for skill in itertools.islice(itertools.cycle(checked), num_skills)
     ]
-    return build_workbench(world, ppo, shape, seed=0), tasks
+    return bench, tasks
 
 
 def _made_up_steps(world: World) -> ProbeBank:

@@ -1,8 +1,10 @@
-"""Compiling for one device, once for each shape."""
+"""Compiling for one device, once for each shape; in the background where there is something else to do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,7 +18,7 @@ def split_key(key: jax.Array) -> tuple[jax.Array, jax.Array]:
     return parts[0], parts[1]
 
 
-def compiled(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Any:
+class Program:
     """``jax.jit`` with the device named for every argument; positional arguments only.
 
     Results of a ``jax.export``ed program are committed to their device, fresh arrays are not, and plain
@@ -26,5 +28,54 @@ def compiled(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Any:
         function: of arrays and pytrees of arrays.
         donate: positions of the arguments whose memory the results may take.
     """
-    device = SingleDeviceSharding(jax.devices()[0])
-    return jax.jit(function, donate_argnums=donate, in_shardings=device, out_shardings=device)
+
+    def __init__(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> None:
+        device = SingleDeviceSharding(jax.devices()[0])
+        self.jitted = jax.jit(function, donate_argnums=donate, in_shardings=device, out_shardings=device)
+        self._ahead: threading.Event | None = None
+
+    def __call__(self, *args: Any) -> Any:
+        """Waits for what is compiled in the background: two would else compile the same."""
+        if self._ahead is not None:
+            self._ahead.wait()
+            self._ahead = None
+        return self.jitted(*args)
+
+    def compile(self, *shapes: Any) -> None:
+        """Compiles for arguments of these shapes (``jax.ShapeDtypeStruct``); a call then finds it done."""
+        self.jitted.lower(*shapes).compile()
+
+    def expect(self, ready: threading.Event) -> None:
+        """Calls wait for ``ready``, which whoever compiles it in the background sets."""
+        self._ahead = ready
+
+
+def compiled(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Program:
+    """The :class:`Program` of a function."""
+    return Program(function, donate)
+
+
+Ahead = tuple[Program, Callable[[], Sequence[Any]]]
+"""A program, and what gives the shapes of its arguments."""
+
+
+def compile_ahead(programs: Sequence[Ahead]) -> None:
+    """Compiles programs one after the other, in the background: an env's step takes many seconds.
+
+    What fails there fails again where the program is called, and is reported there. A process that ends
+    meanwhile waits for the program at hand, which the compilation cache then has: cut short, XLA crashes.
+    """
+    done = [threading.Event() for _ in programs]
+    for (program, _), event in zip(programs, done, strict=True):
+        program.expect(event)
+
+    def work() -> None:
+        for (program, shapes), event in zip(programs, done, strict=True):
+            try:
+                if threading.main_thread().is_alive():
+                    with contextlib.suppress(Exception):
+                        program.compile(*shapes())
+            finally:
+                event.set()
+
+    threading.Thread(target=work, name="compile ahead").start()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from flowrl.rl.compiled import compiled
+from flowrl.rl.compiled import Ahead, compiled
 
 
 class Perceived(Protocol):
@@ -126,6 +126,22 @@ class EnvPrograms:
         keys = jax.random.split(key, self.batch)
         states = jax.vmap(self.env.step)(states, actions, keys)
         return Placed(states, jax.vmap(self._see)(states))
+
+    def ahead(self) -> list[Ahead]:
+        """The programs that every run needs and that take longest to compile."""
+
+        def some_keys() -> jax.Array:
+            return jax.random.split(jax.random.key(0), WORLD_CHUNK)
+
+        def for_a_step() -> tuple[Any, ...]:
+            chunk = jax.eval_shape(self._generate_chunk, jax.eval_shape(some_keys))
+            states = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct((self.batch, *leaf.shape[1:]), leaf.dtype), chunk.states
+            )
+            actions = jax.ShapeDtypeStruct((self.batch,), jnp.int32)
+            return states, actions, jax.eval_shape(lambda: jax.random.key(0))
+
+        return [(self._generate, lambda: [jax.eval_shape(some_keys)]), (self._advance, for_a_step)]
 
     def fresh(self, key: jax.Array, count: int) -> Placed:
         """``count`` fresh worlds, generated in chunks.

@@ -12,7 +12,7 @@ from toy_world import ToyWorld
 
 from flowrl.pipeline.workbench import Workbench, build_workbench
 from flowrl.report.bench_skills import START_STATES
-from flowrl.report.bench_slots import EXPENSIVE, SlotsRun, compilations, train_in_slots
+from flowrl.report.bench_slots import EXPENSIVE, SlotsRun, budget, compilations, train_in_slots
 from flowrl.rl.task import Task
 from flowrl.rl.trainer import TrainerShape
 
@@ -40,7 +40,7 @@ def bench(toy_world: ToyWorld) -> Workbench:
 def measured(bench: Workbench) -> tuple[SlotsRun, dict[str, int]]:
     """Five skills of two updates each in two slots, and what was compiled meanwhile."""
     with compilations() as compiled:
-        run = train_in_slots(bench, tasks(5), AN_UPDATE + 1)
+        run = train_in_slots(bench, tasks(5), dict.fromkeys(range(5), AN_UPDATE + 1))
     return run, dict(compiled)
 
 
@@ -67,8 +67,16 @@ def test_what_compiles_during_a_refill_is_counted(bench: Workbench, monkeypatch:
     assign = bench.trainer.assign
 
     def forgetful(*args: Any) -> None:
-        bench.programs._advance.clear_cache()
+        bench.programs._advance.jitted.clear_cache()
         assign(*args)
 
     monkeypatch.setattr(bench.trainer, "assign", forgetful)
-    assert train_in_slots(bench, tasks(3), AN_UPDATE).refill_compiles == 1
+    assert train_in_slots(bench, tasks(3), dict.fromkeys(range(3), AN_UPDATE)).refill_compiles == 1
+
+
+def test_four_slots_are_refilled_one_at_a_time() -> None:
+    """Of eight skills, four begin; each of the others follows one that ended alone, and all end together."""
+    budgets = [budget(number, 32_768) for number in range(8)]
+    assert sum(budgets) == 8 * 32_768
+    assert len(set(budgets[:4])) == 4
+    assert {first + second for first, second in zip(budgets[:4], budgets[4:], strict=True)} == {2 * 32_768}

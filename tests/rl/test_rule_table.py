@@ -118,11 +118,11 @@ def test_another_rule_in_a_free_place_compiles_nothing_and_is_followed() -> None
     trainer.update()
     assert trainer._carry is not None
     assert np.all(np.asarray(trainer._carry.rollout.own))
-    size = trainer._act._cache_size()
+    size = trainer._act.jitted._cache_size()
     trainer.maintenance = always_collect(trainer, Rule(TIME, np.inf, np.inf, 0, 10**6, 1))
     trainer.update()
     assert not np.any(np.asarray(trainer._carry.rollout.own))
-    assert trainer._act._cache_size() == size
+    assert trainer._act.jitted._cache_size() == size
 
 
 def test_episodes_are_run_under_the_same_rules() -> None:
