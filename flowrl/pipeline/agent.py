@@ -83,8 +83,8 @@ def plan_agent(
 
     Args:
         target: a skill or fact to pursue; None for what the rules need, such as a sword to defend oneself
-            with, and then every achievement that an accepted skill gains: first what takes few steps and what
-            others wait for, last what the skills that serve rules gain.
+            with, and then every achievement that an accepted skill gains: first what takes few steps, of equals
+            what others wait for, last what the skills that serve rules gain.
         candidates: skills that may join the graph. Rules and the plans of all other targets do not use them;
             they are pursued for what they alone gain.
 
@@ -107,7 +107,7 @@ def plan_agent(
             found[name] = _plan_of(goals[name][0], extended, world)
             wanted.append(name)
     by_itself = {fact for served in rules for fact in graph.node(served.skill).operator.gains}
-    wanted.sort(key=lambda name: (name in by_itself, _urgency(name, found, library)))
+    wanted.sort(key=lambda name: (name in by_itself, *_urgency(name, found, library)))
     targets = [*first, *wanted]
     programs, patience = [], []
     for name in targets:
@@ -144,19 +144,24 @@ def _plan_of(goal: Goal, graph: SkillGraph, world: World) -> Plan:
     return found
 
 
-def _urgency(name: str, found: Mapping[str, Plan], library: SkillLibrary) -> float:
-    """Env steps to expect for a target, by 1 and the targets that wait for it: the least goes first.
+def _urgency(name: str, found: Mapping[str, Plan], library: SkillLibrary) -> tuple[float, int, float]:
+    """What targets are sorted by: the env steps to expect; of two whose plans part at their last step only,
+    how many targets wait for them.
 
-    The order of least weighted waiting (Smith 1956, "Various optimizers for single-stage production"): the
-    one iron found first is for the pickaxe that diamonds need, not for a sword that nothing needs.
+    The first iron is for the pickaxe that diamonds need, not for a sword that nothing needs; but a sword
+    comes right after the pickaxe of its kind, because it helps to stay alive, which no operator says.
     """
+
+    def steps_of(other: str) -> float:
+        return sum(library[step.skill].mean_length * step.n for step in found[other].steps)
+
     steps = found[name].steps
-    expected = sum(library[step.skill].mean_length * step.n for step in steps)
+    rivals = [other for other, its in found.items() if its.steps[:-1] == steps[:-1]]
     waiting = sum(
         other != name and any(step.skill == steps[-1].skill for step in its.steps)
         for other, its in found.items()
     )
-    return expected / (1 + waiting)
+    return min(map(steps_of, rivals)), -waiting, steps_of(name)
 
 
 def _achievements(graph: SkillGraph) -> list[str]:

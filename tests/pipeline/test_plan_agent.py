@@ -16,6 +16,7 @@ from flowrl.worlds.registry import make_world
 ONE = Linear(0, 1)
 
 IRON = "inventory:iron"
+COAL = "inventory:coal"
 PICKAXE = "inventory:iron_pickaxe"
 
 SKILLS = {
@@ -25,7 +26,11 @@ SKILLS = {
         Operator({IRON: ONE}, {IRON: ONE}, {PICKAXE: ONE, "achievement:make_iron_pickaxe": ONE}),
         9.0,
     ),
-    "find_diamond": (Operator({PICKAXE: ONE}, {}, {"achievement:collect_diamond": ONE}), 300.0),
+    "dig_coal": (Operator({PICKAXE: ONE}, {}, {COAL: Linear(1, 0), "achievement:collect_coal": ONE}), 40.0),
+    "find_diamond": (
+        Operator({PICKAXE: ONE, COAL: ONE}, {}, {"achievement:collect_diamond": ONE}),
+        300.0,
+    ),
 }
 """Operators, and the env steps that each skill takes."""
 
@@ -53,15 +58,18 @@ def library(*names: str) -> SkillLibrary:
     return known
 
 
-@pytest.mark.parametrize("learned", [4, 3])
-def test_what_others_wait_for_comes_first(learned: int) -> None:
-    """The sword is sooner made, but a diamond needs the pickaxe, learned already or still to be practised."""
+@pytest.mark.parametrize("learned", [5, 4])
+def test_what_others_wait_for_comes_before_what_is_as_far(learned: int) -> None:
+    """The sword is sooner made, but a diamond needs the pickaxe, learned already or still to be practised.
+
+    Coal is waited for, too, but farther than the sword.
+    """
     world = make_world("Craftax-Classic-Symbolic-v1")
     nodes = [node(index, name) for index, name in enumerate(SKILLS)]
     graph = SkillGraph(world.name, tuple(nodes[:learned]))
     does = plan_agent(graph, library(*SKILLS), world, None, nodes[learned:])
     assert [target.partition(":")[2] for target in does.targets] == [
-        "collect_iron", "make_iron_pickaxe", "make_iron_sword", "collect_diamond",
+        "collect_iron", "make_iron_pickaxe", "make_iron_sword", "collect_coal", "collect_diamond",
     ]  # fmt: skip
 
 
