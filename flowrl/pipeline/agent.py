@@ -83,8 +83,8 @@ def plan_agent(
 
     Args:
         target: a skill or fact to pursue; None for what the rules need, such as a sword to defend oneself
-            with, and then every achievement that an accepted skill gains: first what takes few steps, of equals
-            what others wait for, last what the skills that serve rules gain.
+            with, and then every achievement that an accepted skill gains: first what takes few steps, of
+            equals what others wait for, last what the skills that serve rules gain.
         candidates: skills that may join the graph. Rules and the plans of all other targets do not use them;
             they are pursued for what they alone gain.
 
