@@ -4,7 +4,7 @@
     python experiments/classic_ppo.py --like exp/classic_playbook/graph    # as many steps as that graph took
 
 The trainer, the network, the sizes and the counting of env steps are those of the skills. Writes
-OUT/result.json.
+OUT/result.json; the same command goes on where it stopped.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ _LAST_SKILL = " The same command goes on from the last accepted skill."
 _GOES_ON = {
     "bottomup": _LAST_SKILL,
     "bottomup-parallel": _LAST_SKILL,
+    "ppo": " The same command goes on from what was kept last.",
     "practice": " What was kept of it last is in force; the same command goes on from there.",
 }
 _THE_DISK_S_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -103,6 +104,10 @@ def run_command(name: str, args: Sequence[str], prog: str) -> int:
         if error.errno not in _THE_DISK_S_FAULT:
             raise
         return _fail(f"{error.strerror}: {error.filename or 'while writing'}.", _EXIT_BAD_INPUT)
+    finally:
+        # Most commands never load JAX, and this must not either.
+        if (compiled := sys.modules.get("flowrl.rl.compiled")) is not None:
+            compiled.finish_compiling()
 
 
 def overview(group: str = "") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from flowrl.errors import UserError, nearest
@@ -84,7 +84,7 @@ def plan_agent(
     Args:
         target: a skill or fact to pursue; None for what the rules need, such as a sword to defend oneself
             with, and then every achievement that an accepted skill gains: first what takes few steps, of
-            equals what others wait for, last what the skills that serve rules gain.
+            rivals for one thing what others wait for, last what the skills that serve rules gain.
         candidates: skills that may join the graph. Rules and the plans of all other targets do not use them;
             they are pursued for what they alone gain.
 
@@ -107,7 +107,8 @@ def plan_agent(
             found[name] = _plan_of(goals[name][0], extended, world)
             wanted.append(name)
     by_itself = {fact for served in rules for fact in graph.node(served.skill).operator.gains}
-    wanted.sort(key=lambda name: (name in by_itself, *_urgency(name, found, library)))
+    consumes = {node.name: node.operator.consumes.keys() for node in extended.nodes}
+    wanted.sort(key=lambda name: (name in by_itself, *_urgency(name, found, library, consumes)))
     targets = [*first, *wanted]
     programs, patience = [], []
     for name in targets:
@@ -144,9 +145,12 @@ def _plan_of(goal: Goal, graph: SkillGraph, world: World) -> Plan:
     return found
 
 
-def _urgency(name: str, found: Mapping[str, Plan], library: SkillLibrary) -> tuple[float, int, float]:
-    """What targets are sorted by: the env steps to expect; of two whose plans part at their last step only,
-    how many targets wait for them.
+def _urgency(
+    name: str, found: Mapping[str, Plan], library: SkillLibrary, consumes: Mapping[str, Set[str]]
+) -> tuple[float, int, float]:
+    """What targets are sorted by: the env steps to expect; of rivals, how many targets wait for them.
+
+    Rivals are those whose plans part at the last step only, in which they use up the same thing.
 
     The first iron is for the pickaxe that diamonds need, not for a sword that nothing needs; but a sword
     comes right after the pickaxe of its kind, because it helps to stay alive, which no operator says.
@@ -156,7 +160,12 @@ def _urgency(name: str, found: Mapping[str, Plan], library: SkillLibrary) -> tup
         return sum(library[step.skill].mean_length * step.n for step in found[other].steps)
 
     steps = found[name].steps
-    rivals = [other for other, its in found.items() if its.steps[:-1] == steps[:-1]]
+    rivals = [
+        other
+        for other, its in found.items()
+        if other == name
+        or (its.steps[:-1] == steps[:-1] and consumes[its.steps[-1].skill] & consumes[steps[-1].skill])
+    ]
     waiting = sum(
         other != name and any(step.skill == steps[-1].skill for step in its.steps)
         for other, its in found.items()

@@ -148,7 +148,9 @@ def bench_for(graph: SkillGraph, world: World, seed: int) -> Workbench:
         GraphError: the nodes were trained with different layer sizes.
     """
     ppo, shape = resolve_sizes(PPOConfig(num_envs=EVALUATION_ENVS, layer_size=layer_size_of(graph)), 1, 1)
-    return build_workbench(world, ppo, shape, seed)
+    bench = build_workbench(world, ppo, shape, seed)
+    bench.compile_ahead()
+    return bench
 
 
 def layer_size_of(graph: SkillGraph) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowrl.config import PPOConfig
+from flowrl.errors import GraphError
 from flowrl.pipeline.evaluate import Episodes, score_episodes
 from flowrl.pipeline.events import (
     Listener,
@@ -23,7 +25,7 @@ from flowrl.pipeline.events import (
     StageStarted,
     TrainingProgress,
 )
-from flowrl.pipeline.flat_checkpoint import Kept, go_on, keep
+from flowrl.pipeline.flat_checkpoint import FlatFolder, Kept
 from flowrl.pipeline.fresh_worlds import START_WORLDS, renewed_worlds
 from flowrl.pipeline.game_reward import game_reward
 from flowrl.pipeline.run import use_compilation_cache
@@ -67,34 +69,53 @@ def train_flat(
     Writes ``result.json`` and the policy with its curves into ``out``; goes on from a policy that is there.
 
     Returns:
-        What ``evaluate`` measures of a graph, with ``env_steps``, ``wall_s`` and the sizes.
+        What ``evaluate`` measures of a graph, with ``env_steps``, ``wall_s`` (both of training alone) and the
+        sizes.
 
     Raises:
-        UserError: ``out`` holds a policy that was trained with other settings.
-        GraphError: what it holds is damaged.
+        UserError: ``out`` holds a policy that was trained with other settings or for longer.
+        GraphError: what it holds is damaged, or another process is at it.
     """
     use_compilation_cache()
     world = make_world(env_name)
     ppo, shape = resolve_sizes(ppo, 1, START_WORLDS)
     settings = _settings(env_name, ppo, max_steps, seed)
-    kept = go_on(out, settings)
-    bench = build_workbench(world, ppo, shape, seed)
-    task = game_task(world, max_steps)
+    per_update = shape.batch * shape.num_steps
+    budget = -(-ppo.total_timesteps // per_update) * per_update
     began = time.monotonic()
 
     def emit(event: Any) -> None:
         for listener in listeners:
             listener(event)
 
-    emit(RunStarted(env_name, str(out), NAME, 1, ()))
-    if kept is not None:
-        emit(RunNote(f"goes on from {kept.env_steps:,} env steps"))
-    emit(StageStarted("train", NAME, f"{ppo.total_timesteps:,} env steps"))
-    trained = _train(bench, task, ppo, kept, lambda now: keep(out, now, settings), emit)
-    emit(StageStarted("evaluate", NAME, f"{episodes} episodes in unseen worlds"))
-    outcomes = bench.episodes.run(
-        task, trained.params, bench.held_out_worlds(0, episodes), jax.random.fold_in(jax.random.key(seed), 1)
-    )
+    with closing(FlatFolder(out)) as folder:
+        kept = folder.go_on(settings, budget)
+        bench = build_workbench(world, ppo, shape, seed)
+        bench.compile_ahead()
+        emit(RunStarted(env_name, str(out), NAME, 1, ()))
+        if kept is not None:
+            emit(RunNote(f"goes on from {kept.env_steps:,} env steps"))
+        emit(StageStarted("train", NAME, f"{ppo.total_timesteps:,} env steps"))
+        task = game_task(world, max_steps)
+        trained = _train(bench, task, ppo, kept, lambda now: folder.keep(now, settings), emit)
+        emit(StageStarted("evaluate", NAME, f"{episodes} episodes in unseen worlds"))
+        result = {
+            **_score(bench, task, trained.params, episodes),
+            "env_steps": trained.env_steps,
+            "wall_s": trained.wall_s,
+            "max_steps": max_steps,
+            "seed": seed,
+            "ppo": asdict(ppo),
+        }
+        write_bytes(out / "result.json", json.dumps(result, indent=2).encode())
+    emit(RunFinished(0, bench.programs.env_steps, time.monotonic() - began))
+    return result
+
+
+def _score(bench: Workbench, task: Task, params: Any, episodes: int) -> dict[str, Any]:
+    """Whole episodes in worlds never trained on."""
+    key = jax.random.fold_in(jax.random.key(bench.seed), 1)
+    outcomes = bench.episodes.run(task, params, bench.held_out_worlds(0, episodes), key)
     ended = Episodes(
         np.asarray(outcomes.start),
         np.asarray(outcomes.before),
@@ -102,17 +123,7 @@ def train_flat(
         np.asarray(outcomes.length),
         np.asarray(outcomes.died),
     )
-    result = {
-        **score_episodes(ended, world),
-        "env_steps": trained.env_steps,
-        "wall_s": trained.wall_s,
-        "max_steps": max_steps,
-        "seed": seed,
-        "ppo": asdict(ppo),
-    }
-    write_bytes(out / "result.json", json.dumps(result, indent=2).encode())
-    emit(RunFinished(0, bench.programs.env_steps, time.monotonic() - began))
-    return result
+    return score_episodes(ended, bench.world)
 
 
 def _settings(env_name: str, ppo: PPOConfig, max_steps: int, seed: int) -> dict[str, Any]:
@@ -131,13 +142,15 @@ def _train(
 ) -> Kept:
     """Trains until the budget is spent, from what was kept, and keeps the policy on the way and at the end.
 
-    Adam's moments and the envs' states are not kept: episodes under way begin anew.
+    Adam's moments and the envs' states are not kept: episodes under way begin anew, and random choices with
+    the seed.
     """
     per_update = bench.shape.batch * bench.shape.num_steps
     updates = -(-ppo.total_timesteps // per_update)
-    bench.trainer.assign(
-        0, task, bench.training_worlds(0, bench.shape.bank_size), kept.params if kept else None
-    )
+    params = None if kept is None else bench.fitting_params(kept.params)
+    if kept is not None and params is None:
+        raise GraphError("what --out holds was trained with another version's network. Give another --out.")
+    bench.trainer.assign(0, task, bench.training_worlds(0, bench.shape.bank_size), params)
     curves = kept.curves if kept else []
     done, before_s = (kept.env_steps // per_update, kept.wall_s) if kept else (0, 0.0)
     began = time.monotonic()

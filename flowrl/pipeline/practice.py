@@ -162,7 +162,9 @@ def _bench(graph: SkillGraph, world: World, ppo: PPOConfig, seed: int) -> Workbe
             "take their place. Leave it out."
         )
     ppo, shape = resolve_sizes(dataclasses.replace(ppo, layer_size=size), 1, START_WORLDS)
-    return build_workbench(world, ppo, shape, seed)
+    bench = build_workbench(world, ppo, shape, seed)
+    bench.compile_ahead()
+    return bench
 
 
 class _Session:

@@ -157,6 +157,7 @@ class RayWorker:
         require_memory(world, orders.config, orders.slots, available_memory(), "slots_per_worker")
         ppo, shape = resolve_sizes(orders.config.ppo, orders.slots, orders.config.start_states)
         bench = build_workbench(world, ppo, shape, orders.config.seed)
+        bench.compile_ahead()
         with self._news:
             self._place = WorkerPlace(platform.node(), os.getpid(), _node_id())
             self._news.notify_all()

@@ -98,6 +98,7 @@ def run_bottomup(
             )
         )
         bench = build_workbench(world, ppo, shape, config.seed)
+        bench.compile_ahead()
         for note in store.notes:
             emit(RunNote(note))
 

@@ -63,6 +63,13 @@ class Workbench:
         keys = jax.random.split(key, starts.rows)
         return self.programs.placed(self.vary(starts.states, jnp.asarray(lowest, jnp.int32), keys))
 
+    def compile_ahead(self) -> None:
+        """Begins to compile what is used first, in the background.
+
+        Whoever has a graph to read, code to check or a model to ask meanwhile calls it at once.
+        """
+        compile_ahead(self.programs.ahead())
+
     def _key(self, purpose: int, stream: int) -> jax.Array:
         return jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), purpose), stream)
 
@@ -72,30 +79,31 @@ class Workbench:
         Raises:
             GraphError: another ``--layer_size`` or another version's network.
         """
-        expected = self.trainer.initial_shapes
-        try:
-            same = jax.tree.map(lambda want, have: want.shape == np.shape(have), expected, dict(tree))
-            fits = all(jax.tree.leaves(same))
-        except (ValueError, TypeError):
-            fits = False
-        if not fits:
+        params = self.fitting_params(tree)
+        if params is None:
             begun_with = node.provenance.get("layer_size", "that the graph was begun with")
             raise GraphError(
                 f"the policy of {node.name!r} was trained with another network than --layer_size "
                 f"{self.shape.layer_size} gives. Give --layer_size {begun_with}, or another --graph-path."
             )
-        return jax.tree.map(lambda want, have: jax.numpy.asarray(have, want.dtype), expected, dict(tree))
+        return params
+
+    def fitting_params(self, tree: Mapping[str, Any]) -> Any | None:
+        """Stored parameters on device; None where they are not of this run's network."""
+        expected = self.trainer.initial_shapes
+        try:
+            same = jax.tree.map(lambda want, have: want.shape == np.shape(have), expected, dict(tree))
+        except (ValueError, TypeError):
+            return None
+        if not all(jax.tree.leaves(same)):
+            return None
+        return jax.tree.map(lambda want, have: jnp.asarray(have, want.dtype), expected, dict(tree))
 
 
 def build_workbench(world: World, ppo: PPOConfig, shape: TrainerShape, seed: int) -> Workbench:
-    """Makes the programs of a run.
-
-    Those of the env begin to be compiled at once, in the background: a run has a graph to read, code to check
-    and a model to ask meanwhile. All others are compiled when they are first used.
-    """
+    """Makes the programs of a run; each is compiled when it is first used, or ahead of that."""
     programs = EnvPrograms(world, shape.batch)
     trainer = SlotTrainer(programs, shape, ppo_settings(ppo), seed)
-    compile_ahead([*programs.ahead(), *trainer.ahead()])
     return Workbench(
         world,
         shape,

@@ -44,7 +44,7 @@ class SlotsRequest:
         env_name: the world.
         num_slots: K.
         skills: numbers of the skills; the same number is the same skill from the same parameters and worlds.
-        env_steps: of each skill, on average; see :data:`~flowrl.report.bench_slots.SPREAD`.
+        env_steps: of each skill.
         num_envs, num_steps, layer_size: as the flags of a run, None where chosen from the device.
     """
 

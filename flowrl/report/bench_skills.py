@@ -29,15 +29,18 @@ _EPISODE_STEPS = 300
 
 
 def open_bench(
-    env_name: str, ppo: PPOConfig, shape: TrainerShape, num_skills: int
+    env_name: str, ppo: PPOConfig, shape: TrainerShape, num_skills: int, ahead: bool = False
 ) -> tuple[Workbench, list[Task]]:
     """A workbench of that shape and as many tasks, none of which needs a plan.
 
     Args:
         num_skills: those after the first :data:`DISTINCT_SKILLS` begin with the first again.
+        ahead: begin to compile the env's programs while the skills are checked, as a run does.
     """
     world = make_world(env_name)
     bench = build_workbench(world, ppo, shape, seed=0)
+    if ahead:
+        bench.compile_ahead()
     playbook = [skill for skill in load_playbook(env_name) if not skill.needs][:DISTINCT_SKILLS]
     with Tracer() as tracer:
         checked = [

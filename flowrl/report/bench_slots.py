@@ -24,10 +24,6 @@ from flowrl.rl.task import Task
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 """What ``jax.monitoring`` calls a compilation; programs from the persistent cache count too."""
 
-SPREAD = (0, 1, 2, 3, 3, 2, 1, 0)
-"""By how many sixteenths of the mean budget those of skills 0, 1, 2 ... and so on exceed the shortest: slots
-become free one at a time, as in a run, and four slots all end together."""
-
 EXPENSIVE = ("_act_batch", "_advance_batch", "_update_slots")
 """The programs that no skill may cause to compile again: acting, the env's step, PPO's update."""
 
@@ -58,20 +54,18 @@ class SlotsRun:
     refill_compiles: int = 0
 
 
-def budget(number: int, env_steps: int) -> int:
-    """Env steps of one skill, of which all together have ``env_steps`` on average; see :data:`SPREAD`."""
-    return round(env_steps * (1 + (SPREAD[number % len(SPREAD)] - 1.5) / 16))
+def train_in_slots(bench: Workbench, tasks: Mapping[int, Task], env_steps: int) -> SlotsRun:
+    """Trains every task for the same number of updates, in as many slots as ``bench`` has.
 
-
-def train_in_slots(bench: Workbench, tasks: Mapping[int, Task], budgets: Mapping[int, int]) -> SlotsRun:
-    """Trains every task until its budget is spent, in as many slots as ``bench`` has.
+    One slot is filled at a time, the first ones an update apart: so they become free one at a time, too, as
+    in a run, where skills take different times.
 
     A slot that becomes free is refilled before the next update. Nothing is validated: how long that takes
     depends on how well a skill was learned.
 
     Args:
         tasks: at least two, none of which needs a plan; the number decides first parameters and worlds.
-        budgets: env steps of each task, rounded up to whole updates.
+        env_steps: each task's budget, rounded up to whole updates.
     """
     shape = bench.shape
     a_slots_steps = shape.num_envs * shape.num_steps
@@ -86,11 +80,12 @@ def train_in_slots(bench: Workbench, tasks: Mapping[int, Task], budgets: Mapping
     bench.trainer.observe = first_judged
     while waiting or updates_left:
         with compilations() as compiled:
-            for slot in [slot for slot in range(shape.num_slots) if slot not in updates_left]:
-                if waiting:
-                    number, task = waiting.popleft()
-                    _fill(bench, slot, number, task)
-                    updates_left[slot] = -(-budgets[number] // a_slots_steps)
+            free = [slot for slot in range(shape.num_slots) if slot not in updates_left]
+            if free and waiting:
+                # Who has waited longest, and a slot that never was filled before one that was.
+                slot = min(free, key=lambda one: freed_at.get(one, 0.0))
+                _fill(bench, slot, *waiting.popleft())
+                updates_left[slot] = -(-env_steps // a_slots_steps)
             first_judged.at = None
             bench.trainer.update()
         ended = time.perf_counter()
@@ -154,11 +149,11 @@ def measure(request: SlotsRequest) -> SlotsRun:
     """
     ppo = PPOConfig(num_envs=request.num_envs, num_steps=request.num_steps, layer_size=request.layer_size)
     ppo, shape = resolve_sizes(ppo, request.num_slots, START_STATES)
-    bench, tasks = open_bench(request.env_name, ppo, shape, max(request.skills) + 1)
+    bench, tasks = open_bench(request.env_name, ppo, shape, max(request.skills) + 1, ahead=True)
     return train_in_slots(
         bench,
         {number: tasks[number] for number in request.skills},
-        {number: budget(number, request.env_steps) for number in request.skills},
+        request.env_steps,
     )
 
 

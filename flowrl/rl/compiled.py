@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -63,7 +65,7 @@ def compile_ahead(programs: Sequence[Ahead]) -> None:
     """Compiles programs one after the other, in the background: an env's step takes many seconds.
 
     What fails there fails again where the program is called, and is reported there. A process that ends
-    meanwhile waits for the program at hand, which the compilation cache then has: cut short, XLA crashes.
+    meanwhile has to :func:`finish_compiling`.
     """
     done = [threading.Event() for _ in programs]
     for (program, _), event in zip(programs, done, strict=True):
@@ -72,10 +74,33 @@ def compile_ahead(programs: Sequence[Ahead]) -> None:
     def work() -> None:
         for (program, shapes), event in zip(programs, done, strict=True):
             try:
-                if threading.main_thread().is_alive():
+                if threading.main_thread().is_alive() and not _ending.is_set():
                     with contextlib.suppress(Exception):
                         program.compile(*shapes())
             finally:
                 event.set()
 
-    threading.Thread(target=work, name="compile ahead").start()
+    threading.Thread(target=work, name=_THREAD).start()
+
+
+_THREAD = "flowrl compiles ahead"
+_ending = threading.Event()
+
+
+def finish_compiling() -> None:
+    """Waits for the program that is being compiled in the background, if any: XLA crashes when it is cut off.
+
+    Whoever cannot wait interrupts once more; then the process ends at once, with 130.
+    """
+    threads = [thread for thread in threading.enumerate() if thread.name == _THREAD]
+    _ending.set()
+    try:
+        for thread in threads:
+            thread.join(0.5)
+            if thread.is_alive():
+                print("waiting for the compiler; Ctrl-C ends at once", file=sys.stderr, flush=True)
+                thread.join()
+    except KeyboardInterrupt:
+        os._exit(130)
+    finally:
+        _ending.clear()

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowrl.rl.compiled import Ahead, compiled, split_key
+from flowrl.rl.compiled import compiled, split_key
 from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, put_rows, where_rows
 from flowrl.rl.maintenance import InForce, Maintenance, maintained, rules_in_force
 from flowrl.rl.network import ActorCritic, init_params
@@ -161,10 +161,6 @@ class SlotTrainer:
         """A copy of the slot's parameters."""
         assert self._carry is not None
         return jax.tree.map(lambda leaf: jnp.array(leaf[slot]), self._carry.params)
-
-    def ahead(self) -> list[Ahead]:
-        """What can be compiled before the first task is there."""
-        return [(self._init, lambda: [jax.eval_shape(lambda: jax.random.key(0))])]
 
     def initial_params(self, key: jax.Array) -> Any:
         """Fresh parameters of the network."""

@@ -23,7 +23,7 @@ from flowrl.store.checkpoint import LoadedNode
 from flowrl.store.faults import writing
 from flowrl.store.journal import Journal
 from flowrl.store.layout import EntryLayout, GraphLayout, PracticeLayout
-from flowrl.store.lock import GraphLock
+from flowrl.store.lock import FolderLock
 from flowrl.store.manifest import read_graph, read_manifest, write_graph
 
 
@@ -40,7 +40,7 @@ class GraphStore:
     journal: Journal
     notes: tuple[str, ...]
 
-    def __init__(self, layout: GraphLayout, lock: GraphLock) -> None:
+    def __init__(self, layout: GraphLayout, lock: FolderLock) -> None:
         """Use :meth:`open`."""
         self.layout = layout
         self.notes = ()
@@ -70,7 +70,7 @@ class GraphStore:
             read_graph(layout.root, env_name)
         with writing(layout.root):
             layout.root.mkdir(parents=True, exist_ok=True)
-        store = cls(layout, GraphLock(layout))
+        store = cls(layout, FolderLock(layout))
         try:
             store._load(env_name, current_i)
         except BaseException:

@@ -1,4 +1,4 @@
-"""One writer a graph path: a second process is refused and told who the first one is."""
+"""One writer a folder: a second process is refused and told who the first one is."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ WAIT_S = 3.0
 
 @dataclass(frozen=True)
 class Owner:
-    """The process that holds a graph path: its id, its host, and when it began (ISO 8601, UTC)."""
+    """The process that holds a folder: its id, its host, and when it began (ISO 8601, UTC)."""
 
     pid: int
     host: str
     since: str
 
 
-class GraphLock:
-    """Holds a graph path until :meth:`release` or until the process ends, however it ends.
+class FolderLock:
+    """Holds a folder, a graph's or another run's, until :meth:`release` or until the process ends somehow.
 
     The kernel's lock on ``.lock`` decides, and it goes with its process: what a killed run leaves in
     ``.lock.json`` is only a name on an unlocked door, and the next run takes over.
@@ -40,8 +40,11 @@ class GraphLock:
         previous: who left without releasing, when that happened.
     """
 
-    def __init__(self, layout: GraphLayout) -> None:
+    def __init__(self, layout: GraphLayout, flag: str = "--graph-path") -> None:
         """Takes the lock.
+
+        Args:
+            flag: what the user names the folder with.
 
         Raises:
             GraphError: when another process has it (with its pid and host), or the folder is not writable.
@@ -52,7 +55,7 @@ class GraphLock:
             try:
                 self._lock.acquire(timeout=WAIT_S)
             except filelock.Timeout:
-                raise GraphError(_refusal(layout, read_owner(layout.lock_owner))) from None
+                raise GraphError(_refusal(layout, flag, read_owner(layout.lock_owner))) from None
         try:
             self.previous = read_owner(self._owner_file)
             me = Owner(os.getpid(), socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"))
@@ -79,9 +82,9 @@ def read_owner(path: Path) -> Owner | None:
         return None
 
 
-def _refusal(layout: GraphLayout, owner: Owner | None) -> str:
+def _refusal(layout: GraphLayout, flag: str, owner: Owner | None) -> str:
     if owner is None:
         who = "another process"
     else:
         who = f"another process: pid {owner.pid} on host {owner.host}, since {owner.since}"
-    return f"{layout.root} is in use by {who}. Wait for it, stop it, or choose another --graph-path."
+    return f"{layout.root} is in use by {who}. Wait for it, stop it, or choose another {flag}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,10 @@ from flowrl.config import PPOConfig
 from flowrl.errors import UserError
 from flowrl.pipeline.events import Event, RunFinished, TrainingProgress
 from flowrl.pipeline.flat import game_task, train_flat
+from flowrl.rl.environment import Placed
+from flowrl.rl.task import Task
+from flowrl.rl.trainer import SlotTrainer
+from flowrl.store.arrays import load_arrays
 from flowrl.worlds.registry import make_world
 
 CLASSIC = "Craftax-Classic-Symbolic-v1"
@@ -68,9 +73,14 @@ def test_a_short_run_leaves_its_scores(tmp_path: Path) -> None:
     assert finished[0].env_steps == 1024 + 20 * 32
 
 
+def visible(folder: Path) -> set[str]:
+    """All but the lock."""
+    return {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")}
+
+
 @pytest.mark.slow
 def test_a_run_goes_on_from_what_it_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut off after its second update, and then given a larger budget: no env step is trained twice."""
+    """Cut off in its third update: what was kept after the second is in the trainer again."""
     monkeypatch.setattr("flowrl.pipeline.flat.KEEP_EVERY", 512)
     ppo = PPOConfig(total_timesteps=2048, num_envs=32, num_steps=16, layer_size=16)
 
@@ -81,14 +91,26 @@ def test_a_run_goes_on_from_what_it_kept(tmp_path: Path, monkeypatch: pytest.Mon
     out = tmp_path / "flat"
     with pytest.raises(KeyboardInterrupt):
         train_flat(CLASSIC, ppo, out, 32, 20, 0, [cut_off])
-    assert [folder.name for folder in out.iterdir()] == ["policy_1024"]
-    with pytest.raises(UserError, match=r"trained with lr 0\.001, not 0\.5"):
+    assert visible(out) == {"policy_1024"}
+    with pytest.raises(UserError, match=r"trained with --lr 0\.001, not 0\.5"):
         train_flat(CLASSIC, replace(ppo, lr=0.5), out, 32, 20, 0, [])
+    with pytest.raises(UserError, match=r"1,024 env steps, more than the 512 asked"):
+        train_flat(CLASSIC, replace(ppo, total_timesteps=512), out, 32, 20, 0, [])
+    kept = load_arrays(out / "policy_1024" / "params.npz", "")
+    assigned: list[Any] = []
+    assign = SlotTrainer.assign
+
+    def noted(trainer: SlotTrainer, slot: int, task: Task, starts: Placed, params: Any = None) -> None:
+        assigned.append(jax.tree.map(np.asarray, params))
+        assign(trainer, slot, task, starts, params)
+
+    monkeypatch.setattr(SlotTrainer, "assign", noted)
     seen: list[Event] = []
     result = train_flat(CLASSIC, ppo, out, 32, 20, 0, [seen.append])
+    jax.tree.map(np.testing.assert_array_equal, assigned, [kept])
     assert [event.env_steps for event in seen if isinstance(event, TrainingProgress)] == [1536, 2048]
     assert result["env_steps"] == 2048
-    assert {folder.name for folder in out.iterdir()} == {"policy_2048", "result.json"}
+    assert visible(out) == {"policy_2048", "result.json"}
     curves = json.loads((out / "policy_2048" / "curves.json").read_text())
     assert [point["env_steps"] for point in curves] == [512, 1024, 1536, 2048]
     # Nothing is left to train: it is scored again.

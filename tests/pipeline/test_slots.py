@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from compile_counter import compiled_programs
 from replies import (
     DIAMOND,
     FLAG_ONLY,
@@ -24,6 +23,7 @@ from toy_runs import RunToy, ToyRun
 from flowrl.errors import FatalProviderError, RunStopped
 from flowrl.llm.errors import NothingToPropose
 from flowrl.pipeline.events import StageStarted, TrainingProgress
+from flowrl.report.bench_slots import compilations
 from flowrl.rl.environment import Placed
 from flowrl.rl.task import Task
 from flowrl.rl.trainer import SlotTrainer
@@ -61,7 +61,7 @@ def test_three_slots_learn_the_same_graph_as_one(run_toy: RunToy, monkeypatch: p
         alone = begun_with(patch)
         one = run_toy(SCRIPT, max_nodes=4)
     assert one.raised is None
-    with monkeypatch.context() as patch, compiled_programs() as compiled:
+    with monkeypatch.context() as patch, compilations() as compiled:
         together = begun_with(patch)
         three = run_toy(SCRIPT, slots=3, max_nodes=4, path=one.path.with_name("three"))
     assert three.raised is None

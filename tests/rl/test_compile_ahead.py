@@ -5,33 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
-import pytest
+from probe_games import CoinGame
 
+from flowrl.report.bench_slots import compilations
 from flowrl.rl.compiled import compile_ahead, compiled
+from flowrl.rl.environment import EnvPrograms
 
 ROW = jax.ShapeDtypeStruct((4,), jnp.float32)
 
 
-@pytest.fixture
-def compilations() -> Iterator[list[str]]:
-    """Names of the functions that are compiled meanwhile."""
-    names: list[str] = []
-
-    def count(event: str, seconds: float, **facts: str | int) -> None:
-        del seconds
-        if event == "/jax/core/compile/backend_compile_duration":
-            names.append(str(facts.get("fun_name")))
-
-    jax.monitoring.register_event_duration_secs_listener(count)
-    yield names
-    jax.monitoring.unregister_event_duration_listener(count)
-
-
-def test_a_call_finds_the_program_done(compilations: list[str]) -> None:
+def test_a_call_finds_the_program_done() -> None:
     """Two programs, the second called first: each is compiled once, and not by its call."""
 
     def doubled_ahead(row: jax.Array) -> jax.Array:
@@ -41,13 +27,23 @@ def test_a_call_finds_the_program_done(compilations: list[str]) -> None:
         return row * row
 
     doubled, squared = compiled(doubled_ahead), compiled(squared_ahead)
-    compile_ahead([(doubled, lambda: [ROW]), (squared, lambda: [ROW])])
-    three = jnp.full(4, 3.0, jnp.float32)
-    assert squared(three).tolist() == [9.0] * 4
-    assert doubled(three).tolist() == [6.0] * 4
-    assert doubled(three).tolist() == [6.0] * 4
-    ours = [name for name in compilations if "_ahead" in name]
-    assert sorted(ours) == ["jit(doubled_ahead)", "jit(squared_ahead)"]
+    with compilations() as names:
+        compile_ahead([(doubled, lambda: [ROW]), (squared, lambda: [ROW])])
+        three = jnp.full(4, 3.0, jnp.float32)
+        assert squared(three).tolist() == [9.0] * 4
+        assert doubled(three).tolist() == [6.0] * 4
+        assert doubled(three).tolist() == [6.0] * 4
+    assert (names["doubled_ahead"], names["squared_ahead"]) == (1, 1)
+
+
+def test_the_envs_programs_are_found_done() -> None:
+    """The shapes that are foreseen are those of the calls: each is compiled once."""
+    programs = EnvPrograms(CoinGame(), 8)
+    with compilations() as names:
+        compile_ahead(programs.ahead())
+        fresh = programs.fresh(jax.random.key(0), 8)
+        programs.advance(fresh.states, jnp.zeros(8, jnp.int32), jax.random.key(1))
+    assert (names["_generate_chunk"], names["_advance_batch"]) == (1, 1)
 
 
 def test_a_call_waits_for_the_background() -> None:

@@ -8,10 +8,10 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
-from compile_counter import compiled_programs
 from probe_games import COINS, COLUMNS, CoinGame
 from small_trainers import BANK, ENVS, SETTINGS, STEPS
 
+from flowrl.report.bench_slots import compilations
 from flowrl.rl.environment import EnvPrograms
 from flowrl.rl.episodes import EpisodeRunner
 from flowrl.rl.executor import PlanExecutor, PlanProgram
@@ -60,7 +60,7 @@ def test_two_skills_from_start_to_end_compile_the_big_programs_once() -> None:
     executor = PlanExecutor(programs, trainer.network)
     plans = [coin_plan([0, 1], [0]), coin_plan([0, 1, 2, 3], [0, 0, 0])]
     starts = programs.fresh(jax.random.key(0), BANK)
-    with compiled_programs() as names:
+    with compilations() as names:
         for number, plan in enumerate(plans):
             task = skill(number + 1)
             trainer.assign(0, task, starts)

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compile_counter import compiled_programs
 from probe_games import COLLECT, DIE, CoinGame, State
 
+from flowrl.report.bench_slots import compilations
 from flowrl.rl.environment import WORLD_CHUNK, EnvPrograms, copy_rows
 
 
@@ -104,7 +104,7 @@ def test_envs_step_with_keys_of_their_own(programs: EnvPrograms) -> None:
 def test_worlds_and_steps_are_compiled_once() -> None:
     """Whatever the number of worlds, and whether states are fresh, stepped or copied."""
     programs = EnvPrograms(NumberedGame(), 4)
-    with compiled_programs() as names:
+    with compilations() as names:
         for count in (3, 4, 100):
             placed = programs.fresh(jax.random.key(count), count)
         placed = programs.fresh(jax.random.key(0), 4)

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compile_counter import compiled_programs
 from probe_games import (
     ACTION,
     BUILD,
@@ -25,6 +24,7 @@ from probe_games import (
 )
 from small_trainers import BANK, ENVS, SETTINGS, STEPS, policy_at, small_trainer, starts_of
 
+from flowrl.report.bench_slots import compilations
 from flowrl.rl.environment import EnvPrograms
 from flowrl.rl.task import Task
 from flowrl.rl.trainer import SlotTrainer, TrainerShape
@@ -79,7 +79,7 @@ def test_a_refilled_slot_compiles_its_judge_alone(two_slots: SlotTrainer) -> Non
     two_slots.release(0)
     two_slots.update()
     neighbour = leaves_of(two_slots.params(1))
-    with compiled_programs() as names:
+    with compilations() as names:
         two_slots.assign(0, TWO_STEPS, starts)
         assert same(neighbour, leaves_of(two_slots.params(1)))
         report, _ = two_slots.update()

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compile_counter import compiled_programs
 from world_studio import BATCH, Studio, on_host
 
 from flowrl.config import ENV_NAMES
 from flowrl.errors import UserError
 from flowrl.pipeline.workbench import Workbench
+from flowrl.report.bench_slots import compilations
 from flowrl.rl.trainer import TrainerShape
 from flowrl.skills.facts import FactKind, kind_from_namespace
 from flowrl.worlds.registry import make_world
@@ -105,12 +105,24 @@ def test_states_keep_their_types(studio: Studio) -> None:
 
 def test_stepping_compiles_nothing_more(studio: Studio) -> None:
     """Fresh states and stepped ones, copied or not: all are the same to the program."""
-    with compiled_programs() as names:
+    with compilations() as names:
         placed = studio.step(studio.fresh.states, 0)
         placed = studio.programs.advance(placed.states, jnp.zeros(BATCH, jnp.int32), jax.random.key(1))
         fresh = studio.programs.fresh(jax.random.key(5), BATCH)
         studio.programs.advance(fresh.states, np.ones(BATCH, np.int32), jax.random.key(2))
     assert names["_advance_batch"] == names["_generate_chunk"] == 0
+
+
+def test_what_is_compiled_ahead_is_what_is_called(studio: Studio) -> None:
+    """The shapes that are foreseen are those of real states: else the step would be compiled twice."""
+    [_, (_, foreseen)] = studio.programs.ahead()
+    states, actions, key = foreseen()
+    called = (studio.fresh.states, jnp.zeros(BATCH, jnp.int32), jax.random.key(1))
+
+    def form(leaf: Any) -> tuple[Any, ...]:
+        return leaf.shape, leaf.dtype, leaf.weak_type
+
+    assert jax.tree.map(form, (states, actions, key)) == jax.tree.map(form, called)
 
 
 def test_stepping_leaves_start_worlds_alone(studio: Studio) -> None:

@@ -28,7 +28,8 @@ class FlatFlags:
     """Trains one policy on the stock game's reward, then plays whole episodes: the control of every claim.
 
     The trainer, the network and the counting of env steps are those of the skills. The policy is kept every
-    million env steps; the same command goes on from there, with a larger --total_timesteps too.
+    million env steps; the same command goes on from there, with a larger --total_timesteps too. Another
+    --seed or other settings need another --out.
     """
 
     env_name: str = RunConfig.env_name
