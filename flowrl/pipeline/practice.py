@@ -66,6 +66,10 @@ KEEP_EVERY = 1_000_000
 GUIDED_STEPS = 1_000_000
 """Env steps over which the policies of a first practice are drawn, less and less, towards the nodes' own."""
 
+CPU_ENVS, NUM_STEPS = 256, 64
+"""Sizes where none are given, four times the batch of a skill's update: whole episodes are long and their
+returns noisy (measured: decision 10). Elsewhere than on a CPU, envs are as many as ever."""
+
 LEAST_LR = 0.1
 """With ``--anneal_lr``, the share of the learning rate that is left at the end of the budget."""
 
@@ -110,6 +114,8 @@ def practise(
     """
     began = time.monotonic()
     use_compilation_cache()
+    envs = CPU_ENVS if jax.default_backend() == "cpu" else None
+    ppo = dataclasses.replace(ppo, num_envs=ppo.num_envs or envs, num_steps=ppo.num_steps or NUM_STEPS)
     with ExitStack() as stack:
         env_name = read_graph(graph_path).env_name
         world = make_world(env_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -77,20 +78,37 @@ def test_what_fails_in_the_background_is_left_to_the_call() -> None:
     assert program(jnp.zeros(4, jnp.float32)).tolist() == [1.0] * 4
 
 
-def test_a_process_may_end_meanwhile() -> None:
-    """Its exit code is its own, and what is not begun is left."""
-    code = """
-import sys, jax, jax.numpy as jnp
-from flowrl.rl.compiled import compile_ahead, compiled
+SLOW = """
+import os, signal, sys, threading
+import jax, jax.numpy as jnp
+from flowrl.rl.compiled import compile_ahead, compiled, finish_compiling
 
 def slow(row):
-    for _ in range(300):
+    for _ in range(40):
         row = jnp.sort(jnp.sin(row)) @ jnp.outer(row, row)
     return row
 
 row = jax.ShapeDtypeStruct((64,), jnp.float32)
 compile_ahead([(compiled(slow), lambda: [row]), (compiled(slow), lambda: print("begun"))])
-sys.exit(7)
 """
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (7, "", "")
+"""Some seconds of compiling, then more that is not begun when the process ends before."""
+
+
+def ended(code: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of a Python process without a compilation cache."""
+    environment = {name: text for name, text in os.environ.items() if "COMPILATION_CACHE" not in name}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_process_may_end_meanwhile() -> None:
+    """Its exit code is its own, and what is not begun is left."""
+    assert ended(f"{SLOW}\nsys.exit(7)") == (7, "", "")
+
+
+def test_who_does_not_wait_for_the_compiler_interrupts_once_more() -> None:
+    interrupt = "threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()"
+    said = "waiting for the compiler; Ctrl-C ends at once\n"
+    assert ended(f"{SLOW}\n{interrupt}\nfinish_compiling()\nsys.exit(7)") == (130, "", said)

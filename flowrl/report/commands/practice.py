@@ -45,7 +45,7 @@ class PracticeFlags:
     """Seed of everything random: worlds, network weights, actions."""
 
     ppo: PPOConfig = field(
-        default_factory=lambda: PPOConfig(total_timesteps=10_000_000, lr=5e-4, anneal_lr=True)
+        default_factory=lambda: PPOConfig(total_timesteps=10_000_000, lr=3e-4, ent_coef=0.002, anneal_lr=True)
     )
 
 
