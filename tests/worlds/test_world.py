@@ -120,7 +120,7 @@ def test_what_is_compiled_ahead_is_what_is_called(studio: Studio) -> None:
     called = (studio.fresh.states, jnp.zeros(BATCH, jnp.int32), jax.random.key(1))
 
     def form(leaf: Any) -> tuple[Any, ...]:
-        return leaf.shape, leaf.dtype, leaf.weak_type
+        return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)  # keys have none
 
     assert jax.tree.map(form, (states, actions, key)) == jax.tree.map(form, called)
 
