@@ -56,8 +56,8 @@ class Recipe:
 def run_config(recipe: Recipe) -> RunConfig:
     """The run: a skill trains until 70% of its episodes succeed; when its budget is spent, 10% are enough.
 
-    A skill that finds a diamond in one of ten searches is worth having: the agent tries again. One that trains
-    on from there gets better; that is why the two numbers differ.
+    A skill that finds a diamond in one of ten searches is worth having: the agent tries again. One that
+    trains on from there gets better; that is why the two numbers differ.
     """
     return RunConfig(
         env_name="Craftax-Classic-Symbolic-v1",
