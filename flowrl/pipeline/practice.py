@@ -200,6 +200,7 @@ class _Session:
         does = plan_agent(store.graph, library, bench.world, None, nodes)
         self._names = does.policies
         facts = list(bench.world.achievement_values)
+        spec, columns = bench.world.snapshot_spec, bench.world.snapshot_spec.columns
         practised = practised_policies(store)
         self._watched = [fact.partition(":")[2] for fact in facts]
         worlds = bench.training_worlds(self._stream, START_WORLDS)
@@ -209,7 +210,8 @@ class _Session:
             does.program,
             [library[name].task for name in self._names],
             game_reward(bench.world),
-            [bench.world.snapshot_spec.fact_columns[fact] for fact in facts],
+            (columns["explored"], columns["floor"]) if {"explored", "floor"} <= columns.keys() else None,
+            [spec.fact_columns[fact] for fact in facts],
             bench.shape.num_steps,
             ppo_settings(ppo),
             self._first_params(),

@@ -26,6 +26,11 @@ OWN_LIMIT = 2.0
 """A skill's own reward in one env step is clipped to this size."""
 
 
+NEW_TILE = 0.002
+"""For a tile seen for the first time while a plan's step is searched for, at most: what is hard to find is
+found by those who look where they have not been."""
+
+
 class Milestones(NamedTuple):
     """How far B envs have come with their present target.
 
@@ -65,6 +70,7 @@ def pay(
     before: jax.Array,
     after: jax.Array,
     own: jax.Array,
+    searched: jax.Array,
 ) -> tuple[jax.Array, Milestones]:
     """What one env step pays beside the game's own reward: ``(reward [B], milestones)``.
 
@@ -75,6 +81,8 @@ def pay(
         doing: what was done in the step.
         before, after: float32 ``[B, D]``, snapshots around it.
         own: float32 ``[B]``, the own reward of the skill in charge.
+        searched: float32 ``[B]``, tiles that the step was the first to see, weighted 0 to 1 by how seldom
+            calls of the skill in charge come through.
     """
     own = jnp.clip(jnp.nan_to_num(own), -OWN_LIMIT, OWN_LIMIT)
     another = doing.target != was.target
@@ -95,7 +103,8 @@ def pay(
         jnp.where(farther, 0.0, paid + jnp.where(ruled, 0.0, own)),
         by_rule + jnp.where(in_charge, own[:, None], 0.0),
     )
-    return own + STEP_BONUS * farther, now
+    searching = ~ruled & (level < table.goal_index[doing.target])
+    return own + STEP_BONUS * farther + NEW_TILE * searched * searching, now
 
 
 def _level(table: ProgramTable, snapshot: jax.Array, target: jax.Array) -> jax.Array:

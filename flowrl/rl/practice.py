@@ -75,6 +75,21 @@ class _Tally(NamedTuple):
     ended_with: jax.Array
 
 
+class _Record(NamedTuple):
+    """Calls of S skills, and those of them that came through; float32 ``[S]``, the older the lighter.
+
+    What a rule interrupts has not come through: a search of which hardly a call ends otherwise is hard.
+    """
+
+    calls: jax.Array
+    through: jax.Array
+
+    @property
+    def failing(self) -> jax.Array:
+        """float32 ``[S]``: the share that did not, with one of either kind to begin with."""
+        return 1.0 - (self.through + 1.0) / (self.calls + 2.0)
+
+
 class _Starts(NamedTuple):
     """Where episodes begin: W fresh worlds, then :data:`KEPT_A_SKILL` states of each of S skills.
 
@@ -82,15 +97,13 @@ class _Starts(NamedTuple):
         bank: ``W + S * KEPT_A_SKILL`` states.
         kept: int32 ``[S]``, how many of a skill's rows are filled.
         next: int32 ``[S]``, which is written next.
-        calls: float32 ``[S]``, calls of each skill that no rule interrupted, the older the lighter.
-        through: float32 ``[S]``, those of them that came through.
+        record: how their calls have ended.
     """
 
     bank: Placed
     kept: jax.Array
     next: jax.Array
-    calls: jax.Array
-    through: jax.Array
+    record: _Record
 
 
 class PracticeTrainer:
@@ -102,6 +115,8 @@ class PracticeTrainer:
         program: the agent's targets and rules; its policies are rows of ``tasks``.
         tasks: S tasks; their own rewards shape, their ``done`` is not asked: the plans know.
         game_reward: what counts in the end.
+        explored: snapshot columns: how many tiles of a floor have been seen, and which floor it is; None
+            where the world does not tell.
         watched: snapshot columns that are reported at the end of episodes.
         num_steps: T, env steps of each env between two updates.
         settings: PPO's numbers.
@@ -119,6 +134,7 @@ class PracticeTrainer:
         program: AgentProgram,
         tasks: Sequence[Task],
         game_reward: GameReward,
+        explored: tuple[int, int] | None,
         watched: Sequence[int],
         num_steps: int,
         settings: PPOSettings,
@@ -133,6 +149,7 @@ class PracticeTrainer:
         self._table = ProgramTable.of(program, GoalTable.of(list(tasks)))
         self._tasks = tuple(tasks)
         self._game_reward = game_reward
+        self._explored = explored
         self._watched = np.asarray(watched, np.int32)
         self._guided = jnp.array([guide is not None for guide in guides])
         known = [guide for guide in guides if guide is not None]
@@ -152,8 +169,9 @@ class PracticeTrainer:
         rows = np.arange(self._worlds + kept) % self._worlds
         self._starts = _Starts(
             _rows(worlds, rows),
-            *(jnp.zeros(len(tasks), jnp.int32) for _ in range(2)),
-            *(jnp.zeros(len(tasks), jnp.float32) for _ in range(2)),
+            jnp.zeros(len(tasks), jnp.int32),
+            jnp.zeros(len(tasks), jnp.int32),
+            _Record(jnp.zeros(len(tasks)), jnp.zeros(len(tasks))),
         )
         self._carry = self._first_carry()
 
@@ -173,7 +191,7 @@ class PracticeTrainer:
             placed = self._programs.advance(states, actions, self._next_key())
             rollout, ended, milestones, tally, calls = self._judge(
                 self._table, rollout, doing, before, placed.seen, carry.milestones, tally, carry.calls,
-                np.int32(t),
+                self._starts.record, np.int32(t),
             )  # fmt: skip
             carry = _Carry(rollout, placed.states, placed.seen, ended, doing, milestones, tally, calls)
         self._starts, calls = self._keep(
@@ -265,9 +283,8 @@ class PracticeTrainer:
         """Rows of the bank ``[B]``, and which of them are fresh worlds ``[B]``."""
         world_key, kind_key, skill_key, row_key = jax.random.split(key, 4)
         worlds = jax.random.randint(world_key, (batch,), 0, self._worlds)
-        # With one call of either kind to begin with: nobody is judged by the first.
-        failing = 1.0 - (starts.through + 1.0) / (starts.calls + 2.0)
-        wanted = jnp.where(starts.kept > 0, jnp.log(EVEN + (1.0 - EVEN) * failing), -jnp.inf)
+        likely = jnp.log(EVEN + (1.0 - EVEN) * starts.record.failing)
+        wanted = jnp.where(starts.kept > 0, likely, -jnp.inf)
         skill = jax.random.categorical(
             skill_key, jnp.where(jnp.any(starts.kept > 0), wanted, 0.0), shape=(batch,)
         )
@@ -285,13 +302,15 @@ class PracticeTrainer:
         milestones: Milestones,
         tally: _Tally,
         calls: Calls,
+        record: _Record,
         t: jax.Array,
     ) -> tuple[Rollout, jax.Array, Milestones, _Tally, Calls]:
         """Pays for the step and counts the calls and the episodes that it ended."""
         after = seen.snapshot
         own = jnp.stack([task.program(doing.start, before, after, doing.n)[0] for task in self._tasks])
         own = jnp.take_along_axis(own, doing.policy[None], axis=0)[0]
-        paid, milestones = pay(table, milestones, doing, before, after, own)
+        searched = record.failing[doing.policy] * self._new_tiles(before, after)
+        paid, milestones = pay(table, milestones, doing, before, after, own, searched)
         ended = seen.died | seen.time_up
         rollout = rollout._replace(
             reward=rollout.reward.at[t].set(self._game_reward(before, after) + paid),
@@ -307,6 +326,14 @@ class PracticeTrainer:
         calls = note_calls(table, calls, doing, now, before, after, seen.died)
         calls = calls._replace(under_way=jnp.where(ended, 0, calls.under_way))
         return rollout, ended, milestones.forgotten(ended), tally, calls
+
+    def _new_tiles(self, before: jax.Array, after: jax.Array) -> jax.Array:
+        """float32 ``[B]``: tiles seen for the first time in this step; 0 where it led to another floor."""
+        if self._explored is None:
+            return jnp.zeros(before.shape[0])
+        explored, floor = self._explored
+        stayed = after[:, floor] == before[:, floor]
+        return jnp.where(stayed, jnp.maximum(after[:, explored] - before[:, explored], 0.0), 0.0)
 
     def _keep_states(
         self, starts: _Starts, states: Any, seen: Seen, doing: Pursuit, calls: Calls, key: jax.Array
@@ -326,14 +353,15 @@ class PracticeTrainer:
         source = jnp.zeros(places, jnp.int32).at[rows].set(env.astype(jnp.int32))
         chosen = jnp.zeros(places, bool).at[rows].set(found)
         ended = jnp.sum(calls.ended, axis=0)
-        through = ended[:, OUTCOMES.index("advanced")]
-        uninterrupted = jnp.sum(ended, axis=1) - ended[:, OUTCOMES.index("interrupted")]
+        record = _Record(
+            REMEMBERED * starts.record.calls + jnp.sum(ended, axis=1),
+            REMEMBERED * starts.record.through + ended[:, OUTCOMES.index("advanced")],
+        )
         return _Starts(
             copy_rows(starts.bank, Placed(states, seen), source, chosen),
             jnp.minimum(starts.kept + found, KEPT_A_SKILL),
             jnp.where(found, (starts.next + 1) % KEPT_A_SKILL, starts.next),
-            REMEMBERED * starts.calls + uninterrupted,
-            REMEMBERED * starts.through + through,
+            record,
         ), calls._replace(ended=jnp.zeros_like(calls.ended))
 
     def _update_params(

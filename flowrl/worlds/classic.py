@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from craftax.craftax_classic import renderer
+from craftax.craftax_classic import game_logic, renderer
 from craftax.craftax_classic.constants import (
     CLOSE_BLOCKS,
     DIRECTIONS,
@@ -27,17 +27,21 @@ from flowrl.worlds.base import Perception
 from flowrl.worlds.columns import (
     ColumnGroup,
     SnapshotReader,
+    frontier_features,
     nearest_columns,
     nearest_features,
     nearest_fields,
 )
 from flowrl.worlds.descriptions import CLASSIC
-from flowrl.worlds.memory import TileMemory
+from flowrl.worlds.memory import UNSEEN, TileMemory
 from flowrl.worlds.mobs import MobsInView, mob_in_front, mob_plane, nearest_mobs, place_in_view
 from flowrl.worlds.pictures import Picture, stock_picture
 from flowrl.worlds.shelter import SHELTER_FIELDS, WALK, open_tiles, shelter_columns, shelter_features
 from flowrl.worlds.snapshot import Field
 from flowrl.worlds.states import at_another_hour, strongly_typed, tiles_at
+from flowrl.worlds.tile_choice import draw_tiles_by_row
+
+draw_tiles_by_row(game_logic)
 
 CAPACITY = 9
 """The most of anything that the bag or a vital holds."""
@@ -255,9 +259,10 @@ class ClassicWorld:
         said outright, skills that act on it are learned several times faster (docs/LOG.md).
         """
         env = state.env
-        nearest = self._memory.nearest(
-            state.memory, jnp.int32(0), env.player_position, jnp.asarray(_kinds(REMEMBERED))
+        seen, offsets = self._memory.nearest(
+            state.memory, jnp.int32(0), env.player_position, jnp.asarray([*_kinds(REMEMBERED), UNSEEN])
         )
+        nearest, unseen = (seen[:-1], offsets[:-1]), (seen[-1:], offsets[-1:])
         mobs = self._mobs_in_view(env)
         tiles = self._tiles_in_view(env)
         view = self._view(state, nearest, mobs)
@@ -273,6 +278,9 @@ class ClassicWorld:
                 jax.nn.one_hot(view.facing_mob, len(MOBS) + 1),
                 nearest_features(*nearest),
                 nearest_features(*view.mobs),
+                frontier_features(
+                    unseen, self._memory.unseen_around(state.memory, jnp.int32(0), env.player_position)
+                ),
             ]
         )
         planes = jnp.stack([tiles, mob_plane(mobs, self.view_shape)])

@@ -75,3 +75,17 @@ def nearest_features(seen: jax.Array, offsets: jax.Array) -> jax.Array:
     direction = offsets / jnp.maximum(distance, 1)[:, None]
     closeness = jnp.where(seen, 1.0 / (1.0 + distance), 0.0)
     return jnp.concatenate([direction.reshape(-1), closeness]).astype(jnp.float32)
+
+
+def frontier_features(nearest_unseen: tuple[jax.Array, jax.Array], unseen_around: jax.Array) -> jax.Array:
+    """What a policy sees of what it has not seen yet: float32 ``[11]``.
+
+    With its view alone it cannot tell a place where it has been from a new one. The way to the nearest unseen
+    tile is that of frontier-based exploration (Yamauchi 1997, "A frontier-based approach for autonomous
+    exploration"); the shares say on which side more is new.
+
+    Args:
+        nearest_unseen: ``(seen [1], offset [1, 2])``, as of :meth:`TileMemory.nearest`.
+        unseen_around: float32 ``[8]``, as of :meth:`TileMemory.unseen_around`.
+    """
+    return jnp.concatenate([nearest_features(*nearest_unseen), unseen_around])

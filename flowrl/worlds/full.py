@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from craftax.craftax import renderer
+from craftax.craftax import game_logic, renderer
 from craftax.craftax.constants import (
     ACHIEVEMENT_REWARD_MAP,
     CLOSE_BLOCKS,
@@ -29,17 +29,21 @@ from flowrl.worlds.base import Perception
 from flowrl.worlds.columns import (
     ColumnGroup,
     SnapshotReader,
+    frontier_features,
     nearest_columns,
     nearest_features,
     nearest_fields,
 )
 from flowrl.worlds.descriptions import FULL
-from flowrl.worlds.memory import TileMemory
+from flowrl.worlds.memory import UNSEEN, TileMemory
 from flowrl.worlds.mobs import MobsInView, mob_in_front, mob_plane, nearest_mobs, place_in_view
 from flowrl.worlds.pictures import Picture, stock_picture
 from flowrl.worlds.shelter import SHELTER_FIELDS, WALK, open_tiles, shelter_columns, shelter_features
 from flowrl.worlds.snapshot import Field
 from flowrl.worlds.states import at_another_hour, strongly_typed, tiles_at
+from flowrl.worlds.tile_choice import draw_tiles_by_row
+
+draw_tiles_by_row(game_logic)
 
 CAPACITY = 99
 """The most of one thing that the bag holds."""
@@ -339,9 +343,10 @@ class FullWorld:
         """Planes: blocks, items, creatures, each 0 in the dark. Features: what the stock observation lists,
         what is in front, and the nearest remembered tiles and creatures in view."""
         env = state.env
-        nearest = self._memory.nearest(
-            state.memory, env.player_level, env.player_position, jnp.asarray(_kinds(REMEMBERED))
+        seen, offsets = self._memory.nearest(
+            state.memory, env.player_level, env.player_position, jnp.asarray([*_kinds(REMEMBERED), UNSEEN])
         )
+        nearest, unseen = (seen[:-1], offsets[:-1]), (seen[-1:], offsets[-1:])
         blocks, items, lit = self._tiles_in_view(env)
         mobs = self._mobs_in_view(env, lit)
         view = self._view(state, nearest, mobs)
@@ -363,6 +368,9 @@ class FullWorld:
                 jax.nn.one_hot((view.facing_mob + MOB_TYPES - 1) // MOB_TYPES, len(_CLASSES) + 1),
                 nearest_features(*nearest),
                 nearest_features(*view.mobs),
+                frontier_features(
+                    unseen, self._memory.unseen_around(state.memory, env.player_level, env.player_position)
+                ),
             ]
         )
         return Perception((planes * lit).astype(jnp.uint8), features.astype(jnp.float32), self._reader(view))

@@ -2,7 +2,7 @@
 
 A policy that sees a few tiles cannot find its way back to the iron it passed. The memory holds, for every
 floor, the last seen kind of every tile (0: never seen) and answers "where is the nearest remembered X".
-Nothing that was out of view or unlit ever enters it.
+Nothing that was out of view or unlit ever enters it. What it does not hold yet says where to look next.
 """
 
 from __future__ import annotations
@@ -83,6 +83,19 @@ class TileMemory:
         """int32: how many tiles of the floor are remembered, tiles beyond the map's edge included."""
         return jnp.sum(memory[floor] != UNSEEN)
 
+    def unseen_around(self, memory: jax.Array, floor: jax.Array, position: jax.Array) -> jax.Array:
+        """float32 ``[8]``: the share of tiles never seen in each of the windows around the one in view.
+
+        From the upper left to the lower right. What lies beyond the padding counts as seen: nobody need go.
+        """
+        (height, width), (rows, columns) = self.view_shape, self.padded_shape
+        down = position[0] + np.arange(-height, 2 * height)
+        right = position[1] + np.arange(-width, 2 * width)
+        inside = ((down >= 0) & (down < rows))[:, None] & ((right >= 0) & (right < columns))
+        kinds = memory[floor, jnp.clip(down, 0, rows - 1)[:, None], jnp.clip(right, 0, columns - 1)]
+        shares = ((kinds == UNSEEN) & inside).reshape(3, height, 3, width).mean(axis=(1, 3))
+        return jnp.delete(shares.reshape(9), 4, assume_unique_indices=True)
+
     def nearest(
         self, memory: jax.Array, floor: jax.Array, position: jax.Array, kinds: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
@@ -92,7 +105,7 @@ class TileMemory:
         rank: one pass of 16-bit minima instead of a search with distances and directions.
 
         Args:
-            kinds: uint8 ``[C]``.
+            kinds: uint8 ``[C]``; :data:`UNSEEN` asks for the nearest tile that was never seen.
 
         Returns:
             ``(seen bool [C], offset int32 [C, 2])``: rows down and columns right, 0 where nothing is seen.
@@ -101,11 +114,15 @@ class TileMemory:
         rows, columns = self.map_shape
         corner = (rows - 1 - position[0], columns - 1 - position[1])
         ranks = jax.lax.dynamic_slice(jnp.asarray(self._ranks()), corner, self.padded_shape)
-        # Barriers keep XLA from fusing all this into one scalar loop: measured on CPU, 64x64 tiles, 15
-        # kinds, 128 envs: 10 us an env with them, 95 us without.
-        tiles, ranks = jax.lax.optimization_barrier((tiles, ranks))
-        by_column = jnp.min(jnp.where(tiles == kinds[:, None, None], ranks, _NO_RANK), axis=1)
-        best = jnp.min(jax.lax.optimization_barrier(by_column), axis=1)
+
+        def with_row(row: jax.Array, best: jax.Array) -> jax.Array:
+            ours = tiles[row].astype(jnp.uint16) == kinds.astype(jnp.uint16)[:, None]
+            return jnp.minimum(best, jnp.where(ours, ranks[row], _NO_RANK))
+
+        # Row by row, into minima a column: of one reduction over everything XLA makes a scalar loop. Measured
+        # on a CPU core, 64x64 tiles, 14 kinds, 256 envs: 9 us an env instead of 156.
+        by_column = jnp.full((kinds.shape[0], tiles.shape[1]), _NO_RANK)
+        best = jnp.min(jax.lax.fori_loop(0, tiles.shape[0], with_row, by_column), axis=1)
         seen = best != _NO_RANK
         offsets = jnp.asarray(self._offsets())
         return seen, jnp.where(seen[:, None], offsets[jnp.where(seen, best, 0)], 0)

@@ -10,7 +10,7 @@ from test_executor import BRICK_PLAN, TASK, program
 
 from flowrl.rl.agent_program import AgentProgram, ProgramTable
 from flowrl.rl.maintenance import Rule
-from flowrl.rl.milestones import MOST_PAID, OWN_LIMIT, STEP_BONUS, Milestones, pay
+from flowrl.rl.milestones import MOST_PAID, NEW_TILE, OWN_LIMIT, STEP_BONUS, Milestones, pay
 from flowrl.rl.pursuit import nothing_pursued, pursue
 from flowrl.rl.task import GoalTable
 
@@ -40,13 +40,16 @@ class Payer:
         self._now = self._snapshot(0, 0)
         self._doing = nothing_pursued(self._table, self._now)
 
-    def step(self, coins: int, bricks: int = 0, own: float = 0.0, time: int = 1) -> float:
+    def step(
+        self, coins: int, bricks: int = 0, own: float = 0.0, time: int = 1, searched: float = 0.0
+    ) -> float:
         """What a step to so many coins and bricks pays; the rule is in force from time 0 to time 1."""
         self._doing = pursue(self._table, self._now, self._doing)
         after = self._snapshot(coins, bricks, time)
         paid, self._milestones = pay(
-            self._table, self._milestones, self._doing, self._now, after, jnp.array([own])
-        )
+            self._table, self._milestones, self._doing, self._now, after, jnp.array([own]),
+            jnp.array([searched]),
+        )  # fmt: skip
         self._now = after
         return float(paid[0])
 
@@ -105,3 +108,15 @@ def test_an_ended_episode_is_forgotten() -> None:
     payer.step(coins=2)
     payer.begin_another_episode()
     assert payer.step(coins=2) == STEP_BONUS
+
+
+def test_new_tiles_pay_while_something_is_searched_for() -> None:
+    """Not under a rule, nor when nothing is left to be reached; beside what a skill's own reward pays."""
+    payer = Payer(BRICK_PLAN)
+    payer.step(coins=0, time=0)
+    assert payer.step(coins=0, searched=9.0, time=1) == 0
+    assert payer.step(coins=0, searched=9.0) == pytest.approx(9 * NEW_TILE)
+    assert payer.step(coins=1, own=1.0, searched=4.5) == pytest.approx(1 + 4.5 * NEW_TILE)
+    payer.step(coins=2)
+    payer.step(coins=0, bricks=1)
+    assert payer.step(coins=0, bricks=1, searched=9.0) == 0

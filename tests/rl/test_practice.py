@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from probe_games import BRICKS, COINS, COLLECT, DIE, CoinGame
+from probe_games import BRICKS, COINS, COLLECT, COLUMNS, DIE, SIGNAL, TIME, CoinGame
 from small_trainers import ENVS, SETTINGS, STEPS, small_trainer
 from test_executor import program
 
 from flowrl.rl.agent import Agent
 from flowrl.rl.agent_program import AgentProgram
 from flowrl.rl.environment import EnvPrograms
+from flowrl.rl.milestones import NEW_TILE
 from flowrl.rl.practice import EVEN, FROM_KEPT, KEPT_A_SKILL, REMEMBERED, PracticeReport, PracticeTrainer
 from flowrl.rl.shared_network import policy_of, shared_params, without_actions_of
 from flowrl.rl.task import MeasuredGain, Task
@@ -42,7 +43,12 @@ def bricks_count(before: jax.Array, after: jax.Array) -> jax.Array:
     return (after[:, BRICKS] > 0).astype(jnp.float32) * (before[:, BRICKS] == 0)
 
 
-def practice(seed: int = 0, guides: Any = (None, None), immortal: bool = False) -> PracticeTrainer:
+def practice(
+    seed: int = 0,
+    guides: Any = (None, None),
+    immortal: bool = False,
+    explored: tuple[int, int] | None = None,
+) -> PracticeTrainer:
     """Two policies that have learned nothing yet; episodes of twelve steps, if nobody dies."""
     trainer = small_trainer(CoinGame(max_time=12), seed=seed)
     params = shared_params(trainer.initial_params(jax.random.key(seed)), 2, jax.random.key(seed + 1))
@@ -54,6 +60,7 @@ def practice(seed: int = 0, guides: Any = (None, None), immortal: bool = False) 
         AgentProgram((PLAN,), (50,)),
         TASKS,
         bricks_count,
+        explored,
         [BRICKS, COINS],
         STEPS,
         SETTINGS,
@@ -115,23 +122,44 @@ def test_the_latest_states_of_each_skill_are_kept() -> None:
 
 
 def test_more_episodes_begin_with_what_seldom_comes_through() -> None:
-    """Of two skills with a hundred calls each, one that never failed and one that always did."""
+    """Of two skills with a thousand calls each, one that never failed and one that always did."""
     trainer = practice(immortal=True)
     for _ in range(40):
         trainer.update()
-    learned, before = trainer._starts, np.asarray(trainer._starts.calls)
+    learned, before = trainer._starts.record, np.asarray(trainer._starts.record.calls)
     assert (np.asarray(learned.through) > 0.8 * np.asarray(learned.calls)).all()
+    assert (np.asarray(learned.failing) < 0.25).all()
     assert (before > 10).all()
     # A call counts once, and less after every update.
     trainer.update()
-    new = np.asarray(trainer._starts.calls) - REMEMBERED * before
+    new = np.asarray(trainer._starts.record.calls) - REMEMBERED * before
     np.testing.assert_allclose(new, np.round(new), atol=1e-3)
     assert (new <= ENVS * STEPS / 2).all()
-    starts = trainer._starts._replace(calls=jnp.full(2, 100.0), through=jnp.array([100.0, 0.0]))
+    record = learned._replace(calls=jnp.full(2, 1000.0), through=jnp.array([1000.0, 0.0]))
+    starts = trainer._starts._replace(record=record)
     rows, fresh = trainer._draw_starts(starts, 10_000, jax.random.key(11))
     skills = (np.asarray(rows)[~np.asarray(fresh)] - WORLDS) // KEPT_A_SKILL
     assert np.asarray(fresh).mean() == pytest.approx(1 - FROM_KEPT, abs=0.03)
     assert (skills == 0).mean() == pytest.approx(EVEN / (1 + EVEN), abs=0.03)
+
+
+def test_new_tiles_are_counted_on_one_floor_and_where_the_world_tells() -> None:
+    """As if time were the tiles seen and coins the floor: more of them, fewer, and another floor."""
+    before = np.zeros((4, len(COLUMNS)), np.float32)
+    after = before.copy()
+    after[:, TIME], after[:, COINS] = [1, 7, -5, 7], [0, 0, 0, 1]
+    trainer = practice(explored=(TIME, COINS))
+    np.testing.assert_array_equal(trainer._new_tiles(jnp.asarray(before), jnp.asarray(after)), [1, 7, 0, 0])
+    np.testing.assert_array_equal(practice()._new_tiles(jnp.asarray(before), jnp.asarray(after)), np.zeros(4))
+
+
+def test_searching_pays_by_how_seldom_calls_come_through() -> None:
+    """Every step shows one more tile here; at first half of the calls are taken to fail."""
+    paid = [
+        float(trainer.update().metrics["reward"])
+        for trainer in (practice(immortal=True), practice(immortal=True, explored=(TIME, SIGNAL)))
+    ]
+    assert 0 < paid[1] - paid[0] <= 0.5 * NEW_TILE + 1e-6
 
 
 def test_worlds_are_renewed_where_they_are_told_to() -> None:

@@ -9,7 +9,7 @@ import pytest
 from slow_reader import SlowReader
 from world_studio import BATCH, Studio, one
 
-from flowrl.worlds.memory import TileMemory
+from flowrl.worlds.memory import UNSEEN, TileMemory
 
 MEMORY = TileMemory(floors=2, map_shape=(6, 8), view_shape=(3, 5))
 
@@ -57,6 +57,29 @@ def test_the_nearest_tile_against_brute_force(density: float) -> None:
                 else:
                     assert np.abs(offsets[index, kind]).sum() == distances.min()
                     assert offsets[index, kind].tolist() in tiles.tolist()
+
+
+def test_what_was_not_seen_against_brute_force() -> None:
+    """From every position: the nearest such tile, and the shares of the eight windows around the view."""
+    rng = np.random.default_rng(1)
+    memory = rng.integers(1, 5, (2, *MEMORY.padded_shape)) * (rng.random((2, *MEMORY.padded_shape)) < 0.8)
+    (rows, columns), (height, width) = MEMORY.map_shape, MEMORY.view_shape
+    unseen = np.zeros((MEMORY.padded_shape[0] + 2 * height, MEMORY.padded_shape[1] + 2 * width))
+    unseen[height:-height, width:-width] = memory[1] == 0
+    for row in range(rows):
+        for column in range(columns):
+            arguments = (jnp.asarray(memory, jnp.uint8), jnp.int32(1), jnp.array([row, column]))
+            shares = np.asarray(MEMORY.unseen_around(*arguments)).tolist()
+            windows = [
+                unseen[row + down : row + down + height, column + right : column + right + width].mean()
+                for down in (0, height, 2 * height)
+                for right in (0, width, 2 * width)
+            ]
+            assert shares == pytest.approx(windows[:4] + windows[5:])
+            seen, offset = MEMORY.nearest(*arguments, jnp.array([UNSEEN], jnp.uint8))
+            tiles = np.argwhere(memory[1] == 0) - (row + height // 2, column + width // 2)
+            assert seen.all()
+            assert int(jnp.abs(offset).sum()) == np.abs(tiles).sum(-1).min()
 
 
 def test_nothing_is_remembered_at_first() -> None:
