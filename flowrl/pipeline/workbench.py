@@ -84,8 +84,9 @@ class Workbench:
             begun_with = node.provenance.get("layer_size", "that the graph was begun with")
             if begun_with == self.shape.layer_size:
                 raise GraphError(
-                    f"the policy of {node.name!r} does not fit, though --layer_size is the same: it was trained "
-                    "by a flowrl whose policies see something else. Use that one, or another --graph-path."
+                    f"the policy of {node.name!r} does not fit, though --layer_size is the same: it was "
+                    "trained by a flowrl whose policies see something else. Use that one, or another "
+                    "--graph-path."
                 )
             raise GraphError(
                 f"the policy of {node.name!r} was trained with another network than --layer_size "
