@@ -20,6 +20,7 @@ from flowrl.rl.compiled import compiled
 from flowrl.rl.environment import EnvPrograms, Placed, Seen
 from flowrl.rl.network import ActorCritic, play
 from flowrl.rl.pursuit import Pursuit, nothing_pursued, pursue
+from flowrl.rl.shared_network import apply_shared, shared_by
 from flowrl.rl.task import GoalTable, Task, goal_features
 
 CHECK_EVERY = 64
@@ -95,7 +96,11 @@ class Agent:
     ) -> None:
         self.programs = programs
         self._network = network
-        self._policies = jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies)
+        shared = shared_by(policies)
+        self._one_network = shared is not None
+        self._policies = (
+            jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies) if shared is None else shared
+        )
         self._count = len(policies)
         self._table = ProgramTable.of(program, GoalTable.of(list(tasks)))
         self._decide = compiled(self._choose)
@@ -194,11 +199,21 @@ class Agent:
         now = pursue(table, seen.snapshot, was)
         goal = goal_features(table.goals, now.policy, now.start, seen.snapshot, now.n)
         features = jnp.concatenate([seen.features, goal], axis=-1)
-        logits = jax.vmap(lambda params: self._network.apply({"params": params}, seen.tiles, features)[0])(
-            policies
-        )
-        chosen = jnp.take_along_axis(logits, now.policy[None, :, None], axis=0)[0]
-        return play(key, chosen), now
+        return play(key, self._logits(policies, now.policy, seen.tiles, features)), now
+
+    def _logits(self, policies: Any, which: jax.Array, tiles: jax.Array, features: jax.Array) -> jax.Array:
+        """float32 ``[B, A]``, each env's by its own policy ``which`` ``[B]``.
+
+        Practised policies are one network, which looks once at each env; others look at all of them each.
+        """
+        if self._one_network:
+            return apply_shared(self._apply, policies, which, tiles, features)[0]
+        logits = jax.vmap(lambda params: self._apply(params, tiles, features)[0])(policies)
+        return jnp.take_along_axis(logits, which[None, :, None], axis=0)[0]
+
+    def _apply(self, params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+        output: Any = self._network.apply({"params": params}, tiles, features)
+        return output
 
 
 def _look_at(

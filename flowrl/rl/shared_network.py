@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from flowrl.rl.network import NEVER, Apply
 
@@ -71,6 +72,19 @@ def policy_of(shared: Any, row: int) -> Any:
     return _map(lambda own, leaf: leaf[row] if own else leaf, shared)
 
 
+def shared_by(policies: Sequence[Any]) -> Any | None:
+    """The inverse of :func:`policy_of`; None where policies differ in more than biases."""
+    leaves = jax.tree.leaves(
+        _map(
+            lambda own, first, *others: own or all(np.array_equal(first, other) for other in others),
+            *policies,
+        )
+    )
+    if not all(leaves):
+        return None
+    return _map(lambda own, first, *others: jnp.stack([first, *others]) if own else first, *policies)
+
+
 def apply_shared(
     apply: Apply, shared: Any, rows: jax.Array, tiles: jax.Array, features: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -86,8 +100,8 @@ def apply_shared(
     return both
 
 
-def _map(function: Any, params: Any) -> Any:
-    """``function(whether it is a bias, leaf)`` of every leaf."""
+def _map(function: Any, *params: Any) -> Any:
+    """``function(whether it is a bias, leaf, ...)`` of every leaf of trees of one structure."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: function(getattr(path[-1], "key", None) == "bias", leaf), params
+        lambda path, *leaves: function(getattr(path[-1], "key", None) == "bias", *leaves), *params
     )

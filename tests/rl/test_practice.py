@@ -18,7 +18,7 @@ from flowrl.rl.environment import EnvPrograms
 from flowrl.rl.milestones import NEW_TILE
 from flowrl.rl.practice import EVEN, FROM_KEPT, KEPT_A_SKILL, REMEMBERED, PracticeReport, PracticeTrainer
 from flowrl.rl.shared_network import policy_of, shared_params, without_actions_of
-from flowrl.rl.task import MeasuredGain, Task
+from flowrl.rl.task import GOAL_FEATURES, MeasuredGain, Task
 
 PLAN = program(({}, 0, 2), ({"coins": 2}, 1, 1), goal={"bricks": 1})
 """Two coins, then a brick of one."""
@@ -89,6 +89,23 @@ def test_a_plan_is_learned_by_those_that_carry_it_out() -> None:
     )
     played = agent.play(programs.fresh(jax.random.key(3), ENVS), 12, jax.random.key(4))
     assert np.asarray(played.reached).mean() > 0.9
+
+
+def test_an_agent_of_practised_policies_looks_once_and_sees_the_same() -> None:
+    """One network is asked once an env, many are each asked for all envs: the same logits."""
+    trainer = practice()
+    policies = [policy_of(trainer.params, row) for row in range(2)]
+    changed = {**policies[1], "value": jax.tree.map(lambda leaf: leaf + 1.0, policies[1]["value"])}
+    programs, worlds = trainer._programs, trainer._programs.fresh(jax.random.key(3), ENVS)
+    seen, which = worlds.seen, jnp.arange(ENVS) % 2
+    features = jnp.concatenate([seen.features, jnp.ones((ENVS, GOAL_FEATURES))], axis=-1)
+    logits = []
+    for tree in (policies[1], changed):
+        agent = Agent(programs, trainer._network, AgentProgram((PLAN,), (50,)), TASKS, [policies[0], tree])
+        logits.append(np.asarray(agent._logits(agent._policies, which, seen.tiles, features)))
+        assert agent._one_network == (tree is policies[1])
+    np.testing.assert_allclose(logits[0], logits[1], atol=1e-5)
+    assert np.abs(logits[0][0] - logits[0][1]).max() > 1e-3
 
 
 def share(reports: list[PracticeReport], column: int) -> float:

@@ -14,6 +14,7 @@ from flowrl.rl.network import NEVER
 from flowrl.rl.shared_network import (
     apply_shared,
     policy_of,
+    shared_by,
     shared_params,
     with_more_policies,
     without_actions_of,
@@ -116,3 +117,14 @@ def test_gradients_of_one_policy_leave_the_others_biases_alone() -> None:
     assert touched[1] > 0
     assert touched[0] == touched[2] == 0
     assert np.abs(np.asarray(grads["actor"]["kernel"])).sum() > 0
+
+
+def test_policies_of_one_network_are_known_by_their_weights() -> None:
+    """Put together again they are what they were taken from; another network's, or changed ones, are not."""
+    _, shared = network_and_params()
+    again = shared_by([policy_of(shared, row) for row in range(POLICIES)])
+    jax.tree.map(np.testing.assert_array_equal, again, shared)
+    one, other = policy_of(shared, 0), policy_of(shared, 1)
+    assert shared_by([one]) is not None
+    changed = {**other, "policy": {**other["policy"], "kernel": other["policy"]["kernel"] * 1.001}}
+    assert shared_by([one, changed]) is None
