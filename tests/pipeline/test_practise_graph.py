@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -169,7 +170,8 @@ def test_a_skill_that_was_learned_since_keeps_what_it_knows(
     trainer = practice_module.PracticeTrainer
 
     def spy(*args: Any) -> Any:
-        guided.append([guide is not None for guide in args[9]])
+        guides = inspect.signature(trainer).bind(*args).arguments["guides"]
+        guided.append([guide is not None for guide in guides])
         return trainer(*args)
 
     monkeypatch.setattr(practice_module, "PracticeTrainer", spy)
