@@ -102,6 +102,8 @@ def apply_shared(
 
 def _map(function: Any, *params: Any) -> Any:
     """``function(whether it is a bias, leaf, ...)`` of every leaf of trees of one structure."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, *leaves: function(getattr(path[-1], "key", None) == "bias", *leaves), *params
-    )
+
+    def named(path: tuple[Any, ...], *leaves: Any) -> Any:
+        return function(bool(path) and getattr(path[-1], "key", None) == "bias", *leaves)
+
+    return jax.tree_util.tree_map_with_path(named, *params)

@@ -41,7 +41,8 @@ class DiceNetwork:
     def apply(self, variables: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
         """As flax's."""
         del features
-        return jnp.zeros((tiles.shape[0], ToyWorld.num_actions)) * variables["params"], jnp.zeros(0)
+        logits = jnp.zeros((tiles.shape[0], ToyWorld.num_actions)) * variables["params"]
+        return logits, jnp.zeros(tiles.shape[0])
 
 
 @pytest.fixture(scope="module")
