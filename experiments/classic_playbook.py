@@ -37,7 +37,7 @@ class Recipe:
     total_timesteps: int = 4_000_000
     """Budget of one skill in env steps."""
 
-    practice_timesteps: int = 20_000_000
+    practice_timesteps: int = 40_000_000
     """Env steps in which all skills are practised together afterwards."""
 
     refine: bool = True
