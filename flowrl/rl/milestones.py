@@ -25,7 +25,6 @@ what it keeps up is up."""
 OWN_LIMIT = 2.0
 """A skill's own reward in one env step is clipped to this size."""
 
-
 NEW_TILE = 0.002
 """For a tile seen for the first time while a plan's step is searched for, at most: what is hard to find is
 found by those who look where they have not been."""
