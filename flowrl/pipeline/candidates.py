@@ -26,7 +26,7 @@ from flowrl.pipeline.novelty import check_new
 from flowrl.pipeline.prepare import StartStateSource, plan_for
 from flowrl.pipeline.records import PRACTISED, now
 from flowrl.pipeline.streams import stream_number
-from flowrl.pipeline.tasks import make_task, repeats_to_train
+from flowrl.pipeline.tasks import make_task
 from flowrl.pipeline.workbench import Workbench, states_to_tree
 from flowrl.skills.evidence import EnvSteps, Evidence
 from flowrl.skills.graph import Failure, SkillNode
@@ -92,7 +92,7 @@ def find_candidates(
         try:
             # Checks may have become stricter, and what it gains may have been learned under another name.
             checked = check_reply(reply, world, tracer, bank)
-            node = _node(checked, failure, world)
+            node = _node(checked, failure)
             check_new(
                 node.name, node.operator, graph, {one.node.name: one.node.operator for one in left}, world
             )
@@ -113,7 +113,7 @@ def find_candidates(
     return found
 
 
-def _node(checked: CheckedSkill, failure: Failure, world: World) -> SkillNode:
+def _node(checked: CheckedSkill, failure: Failure) -> SkillNode:
     proposal = checked.proposal
     # What trajectories corrected counts, not what the reply says.
     operator = failure.operator or proposal.operator
@@ -123,7 +123,8 @@ def _node(checked: CheckedSkill, failure: Failure, world: World) -> SkillNode:
         description=proposal.description,
         operator=operator,
         max_steps=proposal.max_steps or RunConfig.max_skill_steps,
-        max_repeat=repeats_to_train(operator, world.vocabulary, RunConfig.max_repeat),
+        # What is practised is one repeat: the plan of its own target asks for no more.
+        max_repeat=1,
         plan=(),
         evidence=UNPROVED,
         env_steps=EnvSteps(),

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from flowrl.pipeline.game_reward import HEALTH
 from flowrl.pipeline.library import SkillLibrary
 from flowrl.rl.maintenance import Maintenance, Rule
 from flowrl.rl.trainer import SlotTrainer
@@ -204,7 +205,8 @@ def _creatures(world: World) -> Iterator[_Watched]:
 
 
 def _vitals(world: World) -> Iterator[_Watched]:
-    for fact in world.vocabulary.of_kind(FactKind.VITAL):
+    """Health comes last: it comes back by itself, but only where no other vital is spent."""
+    for fact in sorted(world.vocabulary.of_kind(FactKind.VITAL), key=lambda fact: fact.name == HEALTH):
         start = world.initial_facts[fact.name]
         column = world.snapshot_spec.fact_columns[fact.name]
         below, early, until = TIRED_BELOW * start, TIRED_EARLY * start, RESTED_FROM * start

@@ -5,10 +5,9 @@ every policy learns where the agent really calls it, and what follows its call i
 worth. All share one network (:mod:`flowrl.rl.shared_network`) and one value function: what one skill's policy
 learns about staying alive, all know.
 
-Half of the episodes begin in a fresh world, the others in a state in which some skill was in charge lately:
-what lies late in the game would else be met only by those who live to see it (a curriculum over the agent's
-own states, as in Go-Explore, Ecoffet et al. 2021, without its archive). The less often a skill's calls come
-through, the more episodes begin with it.
+Half of the episodes begin in a fresh world, the others in the middle of an earlier one
+(:mod:`flowrl.rl.practice_starts`). An episode ends with death, with the game's time, or when every target is
+reached.
 """
 
 from __future__ import annotations
@@ -21,28 +20,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowrl.rl.agent_program import AgentProgram, ProgramTable
-from flowrl.rl.calls import OUTCOMES, Calls, no_calls, note_calls
+from flowrl.rl.agent_program import AgentProgram, ProgramTable, standing
+from flowrl.rl.calls import Calls, no_calls, note_calls
 from flowrl.rl.compiled import compiled, split_key
 from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, put_rows, where_rows
 from flowrl.rl.milestones import Milestones, pay
 from flowrl.rl.network import ActorCritic
 from flowrl.rl.ppo import PPOSettings, Rollout, make_optimizer, ppo_update
+from flowrl.rl.practice_starts import Record, Starts
 from flowrl.rl.pursuit import Pursuit, nothing_pursued, pursue
 from flowrl.rl.shared_network import apply_shared
 from flowrl.rl.task import GOAL_FEATURES, GoalTable, Task, goal_features
-
-FROM_KEPT = 0.5
-"""Share of the episodes that begin in a state in which some skill was in charge."""
-
-KEPT_A_SKILL = 16
-"""Such states that are kept of each skill, the latest; one more a skill after every update."""
-
-EVEN = 0.1
-"""How likely a skill that always comes through is to be begun with, compared with one that never does."""
-
-REMEMBERED = 0.95
-"""What a call weighs after each update, in the share of calls that come through."""
 
 GameReward = Callable[[jax.Array, jax.Array], jax.Array]
 """``(before [B, D], after [B, D]) -> float32 [B]``: the game's own reward, read off snapshots."""
@@ -73,37 +61,6 @@ class _Tally(NamedTuple):
     episodes: jax.Array
     steps: jax.Array
     ended_with: jax.Array
-
-
-class _Record(NamedTuple):
-    """Calls of S skills, and those of them that came through; float32 ``[S]``, the older the lighter.
-
-    What a rule interrupts has not come through: a search of which hardly a call ends otherwise is hard.
-    """
-
-    calls: jax.Array
-    through: jax.Array
-
-    @property
-    def failing(self) -> jax.Array:
-        """float32 ``[S]``: the share that did not, with one of either kind to begin with."""
-        return 1.0 - (self.through + 1.0) / (self.calls + 2.0)
-
-
-class _Starts(NamedTuple):
-    """Where episodes begin: W fresh worlds, then :data:`KEPT_A_SKILL` states of each of S skills.
-
-    Attributes:
-        bank: ``W + S * KEPT_A_SKILL`` states.
-        kept: int32 ``[S]``, how many of a skill's rows are filled.
-        next: int32 ``[S]``, which is written next.
-        record: how their calls have ended.
-    """
-
-    bank: Placed
-    kept: jax.Array
-    next: jax.Array
-    record: _Record
 
 
 class PracticeTrainer:
@@ -165,14 +122,7 @@ class PracticeTrainer:
         self._keep = compiled(self._keep_states, donate=(0,))
         self._update = compiled(self._update_params, donate=(1,))
         self._renew = compiled(put_rows, donate=(0,))
-        kept = KEPT_A_SKILL * len(tasks)
-        rows = np.arange(self._worlds + kept) % self._worlds
-        self._starts = _Starts(
-            _rows(worlds, rows),
-            jnp.zeros(len(tasks), jnp.int32),
-            jnp.zeros(len(tasks), jnp.int32),
-            _Record(jnp.zeros(len(tasks)), jnp.zeros(len(tasks))),
-        )
+        self._starts = Starts.of(worlds, len(tasks))
         self._carry = self._first_carry()
 
     def update(self, lr_scale: float = 1.0, guidance: float = 0.0) -> PracticeReport:
@@ -195,7 +145,7 @@ class PracticeTrainer:
             )  # fmt: skip
             carry = _Carry(rollout, placed.states, placed.seen, ended, doing, milestones, tally, calls)
         self._starts, calls = self._keep(
-            self._starts, carry.states, carry.seen, carry.doing, carry.calls, self._next_key()
+            self._starts, carry.states, carry.seen, carry.ended, carry.doing, carry.calls, self._next_key()
         )
         self.params, self._opt_state, metrics = self._update(
             self.params, self._opt_state, carry.rollout, carry.seen, carry.doing, self._next_key(),
@@ -231,7 +181,7 @@ class PracticeTrainer:
     def _act_batch(
         self,
         params: Any,
-        starts: _Starts,
+        starts: Starts,
         rollout: Rollout,
         states: Any,
         seen: Seen,
@@ -245,7 +195,7 @@ class PracticeTrainer:
     ) -> tuple[Rollout, Any, Pursuit, _Tally, jax.Array, jax.Array]:
         """Begins episodes where one has ended, decides what to do, acts, and notes it down."""
         start_key, action_key = jax.random.split(key)
-        rows, fresh = self._draw_starts(starts, ended.shape[0], start_key)
+        rows, fresh = starts.draw(ended.shape[0], start_key)
         states = copy_rows(states, starts.bank.states, rows, ended)
         seen = where_rows(ended, _rows(starts.bank.seen, rows), seen)
         doing = where_rows(ended, nothing_pursued(self._table, seen.snapshot), doing)
@@ -279,19 +229,6 @@ class PracticeTrainer:
         chosen = jnp.take_along_axis(logits, policy[None, :, None], axis=0)[0]
         return jnp.where(self._guided[policy][:, None], jax.nn.log_softmax(chosen), 0.0)
 
-    def _draw_starts(self, starts: _Starts, batch: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Rows of the bank ``[B]``, and which of them are fresh worlds ``[B]``."""
-        world_key, kind_key, skill_key, row_key = jax.random.split(key, 4)
-        worlds = jax.random.randint(world_key, (batch,), 0, self._worlds)
-        likely = jnp.log(EVEN + (1.0 - EVEN) * starts.record.failing)
-        wanted = jnp.where(starts.kept > 0, likely, -jnp.inf)
-        skill = jax.random.categorical(
-            skill_key, jnp.where(jnp.any(starts.kept > 0), wanted, 0.0), shape=(batch,)
-        )
-        row = jax.random.randint(row_key, (batch,), 0, jnp.maximum(starts.kept[skill], 1))
-        fresh = (jax.random.uniform(kind_key, (batch,)) >= FROM_KEPT) | (starts.kept[skill] == 0)
-        return jnp.where(fresh, worlds, self._worlds + skill * KEPT_A_SKILL + row), fresh
-
     def _judge_batch(
         self,
         table: ProgramTable,
@@ -302,7 +239,7 @@ class PracticeTrainer:
         milestones: Milestones,
         tally: _Tally,
         calls: Calls,
-        record: _Record,
+        record: Record,
         t: jax.Array,
     ) -> tuple[Rollout, jax.Array, Milestones, _Tally, Calls]:
         """Pays for the step and counts the calls and the episodes that it ended."""
@@ -311,10 +248,17 @@ class PracticeTrainer:
         own = jnp.take_along_axis(own, doing.policy[None], axis=0)[0]
         searched = record.failing[doing.policy] * self._new_tiles(before, after)
         paid, milestones = pay(table, milestones, doing, before, after, own, searched)
-        ended = seen.died | seen.time_up
+        over = seen.died | seen.time_up
+        # When every target is reached, what is left pays nothing, and those who get there live the longest.
+        # The value does not see what has been reached: it expects as much as ever, so an end that is worth
+        # nothing would be a loss to be put off. Cut off instead, it is neither.
+        finished = ~over & jnp.all(standing(table, after).reached, axis=1)
+        ended = over | finished
         rollout = rollout._replace(
             reward=rollout.reward.at[t].set(self._game_reward(before, after) + paid),
-            terminated=rollout.terminated.at[t].set(ended),
+            terminated=rollout.terminated.at[t].set(over),
+            truncated=rollout.truncated.at[t].set(finished),
+            final_value=rollout.final_value.at[t].set(rollout.value[t]),
         )
         counted = ended & tally.fresh
         tally = tally._replace(
@@ -336,33 +280,19 @@ class PracticeTrainer:
         return jnp.where(stayed, jnp.maximum(after[:, explored] - before[:, explored], 0.0), 0.0)
 
     def _keep_states(
-        self, starts: _Starts, states: Any, seen: Seen, doing: Pursuit, calls: Calls, key: jax.Array
-    ) -> tuple[_Starts, Calls]:
-        """Of each skill that is to act somewhere now, one state takes the place of the oldest.
-
-        Takes in how calls have ended, too, and empties their count.
-        """
-        skills = jnp.arange(len(self._tasks))
-        going = ~(seen.died | seen.time_up)
+        self,
+        starts: Starts,
+        states: Any,
+        seen: Seen,
+        ended: jax.Array,
+        doing: Pursuit,
+        calls: Calls,
+        key: jax.Array,
+    ) -> tuple[Starts, Calls]:
+        """Takes in states of those who play on, and how calls have ended, and empties their count."""
         doing = pursue(self._table, seen.snapshot, doing)
-        drawn = jax.random.uniform(key, going.shape)
-        candidates = jnp.where(going & (doing.policy == skills[:, None]), drawn, -1.0)
-        env, found = jnp.argmax(candidates, axis=1), jnp.any(candidates >= 0, axis=1)
-        rows = self._worlds + skills * KEPT_A_SKILL + starts.next
-        places = starts.bank.rows
-        source = jnp.zeros(places, jnp.int32).at[rows].set(env.astype(jnp.int32))
-        chosen = jnp.zeros(places, bool).at[rows].set(found)
-        ended = jnp.sum(calls.ended, axis=0)
-        record = _Record(
-            REMEMBERED * starts.record.calls + jnp.sum(ended, axis=1),
-            REMEMBERED * starts.record.through + ended[:, OUTCOMES.index("advanced")],
-        )
-        return _Starts(
-            copy_rows(starts.bank, Placed(states, seen), source, chosen),
-            jnp.minimum(starts.kept + found, KEPT_A_SKILL),
-            jnp.where(found, (starts.next + 1) % KEPT_A_SKILL, starts.next),
-            record,
-        ), calls._replace(ended=jnp.zeros_like(calls.ended))
+        starts = starts.with_states(Placed(states, seen), doing.policy, ~ended, calls.ended, key)
+        return starts, calls._replace(ended=jnp.zeros_like(calls.ended))
 
     def _update_params(
         self,

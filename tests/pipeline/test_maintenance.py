@@ -100,6 +100,22 @@ def test_who_sleeps_in_a_shelter_first_gets_there_and_leaves_it_again(world: Wor
     assert provided_first(rules, graph, world) == ["inventory:wood_pickaxe"]
 
 
+def test_wounds_are_seen_to_last(world: World) -> None:
+    """They heal only while nothing else is spent; the one who heals in a shelter first gets there."""
+    graph = graph_of(
+        world,
+        dig=({}, {"near:shelter": ONE}, 80),
+        heal=({"near:shelter": ONE, "vital:food": Linear(0, 4)}, {"vital:health": ONE}, 90),
+        eat=({}, {"vital:food": ONE}, 90),
+    )
+    rules = maintenance_rules(graph, world)
+    assert [served.label for served in rules] == ["vital:food", "vital:health", "vital:health, first dig"]
+    columns = world.snapshot_spec.fact_columns
+    assert rules[1].rule.needs == {columns["near:shelter"]: 1, columns["vital:food"]: 4}
+    assert rules[0].rule.below < 4, "who may heal is not called away to eat"
+    assert provided_first(rules, graph, world) == []
+
+
 def test_a_skill_that_uses_something_up_serves_no_rule(world: World) -> None:
     """What it would spend may be what the target's plan has collected."""
     graph = graph_of(world, eat=({}, {"vital:food": ONE}, 99))

@@ -15,13 +15,18 @@ from test_executor import program
 from flowrl.rl.agent import Agent
 from flowrl.rl.agent_program import AgentProgram
 from flowrl.rl.environment import EnvPrograms
+from flowrl.rl.executor import PlanProgram
 from flowrl.rl.milestones import NEW_TILE
-from flowrl.rl.practice import EVEN, FROM_KEPT, KEPT_A_SKILL, REMEMBERED, PracticeReport, PracticeTrainer
+from flowrl.rl.practice import PracticeReport, PracticeTrainer
+from flowrl.rl.practice_starts import EVEN, FROM_KEPT, KEPT_A_SKILL, REMEMBERED
 from flowrl.rl.shared_network import policy_of, shared_params, without_actions_of
 from flowrl.rl.task import GOAL_FEATURES, MeasuredGain, Task
 
 PLAN = program(({}, 0, 2), ({"coins": 2}, 1, 1), goal={"bricks": 1})
 """Two coins, then a brick of one."""
+
+ENDLESS = program(({}, 0, 2), ({"coins": 2}, 1, 1), goal={"bricks": 99})
+"""The same, and more bricks than anyone can build."""
 
 WORLDS = 16
 
@@ -48,8 +53,9 @@ def practice(
     guides: Any = (None, None),
     immortal: bool = False,
     explored: tuple[int, int] | None = None,
+    plan: PlanProgram = PLAN,
 ) -> PracticeTrainer:
-    """Two policies that have learned nothing yet; episodes of twelve steps, if nobody dies."""
+    """Two policies that have learned nothing yet; episodes of at most twelve steps."""
     trainer = small_trainer(CoinGame(max_time=12), seed=seed)
     params = shared_params(trainer.initial_params(jax.random.key(seed)), 2, jax.random.key(seed + 1))
     for row in range(2) if immortal else ():
@@ -57,7 +63,7 @@ def practice(
     return PracticeTrainer(
         trainer.programs,
         trainer.network,
-        AgentProgram((PLAN,), (50,)),
+        AgentProgram((plan,), (50,)),
         TASKS,
         bricks_count,
         explored,
@@ -116,7 +122,7 @@ def share(reports: list[PracticeReport], column: int) -> float:
 
 def test_only_episodes_from_fresh_worlds_are_counted() -> None:
     """These last twelve steps; those from states in the middle of another one are shorter."""
-    trainer = practice(immortal=True)
+    trainer = practice(immortal=True, plan=ENDLESS)
     counted = 0
     for _ in range(12):
         report = trainer.update()
@@ -154,7 +160,7 @@ def test_more_episodes_begin_with_what_seldom_comes_through() -> None:
     assert (new <= ENVS * STEPS / 2).all()
     record = learned._replace(calls=jnp.full(2, 1000.0), through=jnp.array([1000.0, 0.0]))
     starts = trainer._starts._replace(record=record)
-    rows, fresh = trainer._draw_starts(starts, 10_000, jax.random.key(11))
+    rows, fresh = starts.draw(10_000, jax.random.key(11))
     skills = (np.asarray(rows)[~np.asarray(fresh)] - WORLDS) // KEPT_A_SKILL
     assert np.asarray(fresh).mean() == pytest.approx(1 - FROM_KEPT, abs=0.03)
     assert (skills == 0).mean() == pytest.approx(EVEN / (1 + EVEN), abs=0.03)
@@ -225,3 +231,21 @@ def test_the_same_seed_gives_the_same_policies() -> None:
             trainer.update()
     for one, other in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_an_episode_ends_when_every_target_is_reached() -> None:
+    """Nothing is left to be earned: nobody who holds a brick plays on to the end of the game's time."""
+    trainer = practice(immortal=True)
+    reports = [trainer.update() for _ in range(30)][-5:]
+    assert share(reports, 0) > 0.95
+    assert max(report.mean_length for report in reports) < 9
+    snapshots = np.asarray(trainer._carry.seen.snapshot)
+    assert (np.asarray(trainer._carry.ended) | (snapshots[:, BRICKS] == 0)).all()
+    rollout = trainer._carry.rollout
+    finished, died = np.asarray(rollout.truncated), np.asarray(rollout.terminated)
+    assert finished.any()
+    assert not (finished & died).any()
+    # Nothing but the reward is gained or lost by it: an end that counts as worth nothing would be put off.
+    np.testing.assert_array_equal(
+        np.asarray(rollout.final_value)[finished], np.asarray(rollout.value)[finished]
+    )
