@@ -21,7 +21,8 @@ from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, put_rows
 from flowrl.rl.maintenance import InForce, Maintenance, maintained, rules_in_force
 from flowrl.rl.network import ActorCritic, init_params
 from flowrl.rl.ppo import PPOSettings, Rollout, make_optimizer, ppo_update
-from flowrl.rl.task import GOAL_FEATURES, GoalTable, Progress, Task, Verdict, goal_features, judge
+from flowrl.rl.slot_judge import all_ended, idle_judge, note_verdict, slot_judge
+from flowrl.rl.task import GOAL_FEATURES, GoalTable, Progress, Task, Verdict, goal_features
 
 Observer = Callable[[str, Any], None]
 """``(stage, outputs)``: stage is ``policy``, ``env``, ``judge`` or ``update``."""
@@ -104,7 +105,7 @@ class SlotTrainer:
         self.observe: Observer = observe or (lambda _stage, _outputs: None)
         self._key = jax.random.key(seed)
         self._tasks: list[Task | None] = [None] * shape.num_slots
-        self._judges: list[Callable[..., Verdict]] = [_idle_judge(shape.num_envs)] * shape.num_slots
+        self._judges: list[Callable[..., Verdict]] = [idle_judge(shape.num_envs)] * shape.num_slots
         self._init = compiled(self._init_params)
         self._act = compiled(self._act_batch, donate=(1, 2))
         self._update = compiled(self._update_slots, donate=(0, 1))
@@ -137,7 +138,7 @@ class SlotTrainer:
             params=_writers()[1](self._carry.params, params, slot),
             opt_state=_writers()[1](self._carry.opt_state, opt_state, slot),
             verdicts=tuple(
-                _all_ended(self.shape.num_envs) if k == slot else verdict
+                all_ended(self.shape.num_envs) if k == slot else verdict
                 for k, verdict in enumerate(self._carry.verdicts)
             ),
         )
@@ -155,7 +156,7 @@ class SlotTrainer:
     def release(self, slot: int) -> None:
         """Frees a slot; its envs idle until it is assigned again."""
         self._tasks[slot] = None
-        self._judges[slot] = _idle_judge(self.shape.num_envs)
+        self._judges[slot] = idle_judge(self.shape.num_envs)
 
     def params(self, slot: int) -> Any:
         """A copy of the slot's parameters."""
@@ -276,7 +277,7 @@ class SlotTrainer:
             lambda: jnp.zeros(self.shape.batch),
         )
         before = (t - 1) % self.shape.num_steps
-        rollout = _note_verdict(rollout, before, verdict, final_value)
+        rollout = note_verdict(rollout, before, verdict, final_value)
 
         ended = verdict.terminated | verdict.truncated
         row_key, repeat_key, action_key = jax.random.split(key, 3)
@@ -328,7 +329,7 @@ class SlotTrainer:
         shape = self.shape
         verdict: Verdict = jax.tree.map(lambda *parts: jnp.concatenate(parts), *verdicts)
         last_value = self._policy(params, seen.tiles, self._features(tables, seen, progress))[1]
-        rollout = _note_verdict(rollout, jnp.int32(shape.num_steps - 1), verdict, last_value)
+        rollout = note_verdict(rollout, jnp.int32(shape.num_steps - 1), verdict, last_value)
         by_slot = jax.tree.map(
             lambda leaf: leaf.reshape(shape.num_steps, shape.num_slots, shape.num_envs, *leaf.shape[2:]),
             rollout,
@@ -379,7 +380,7 @@ class SlotTrainer:
             ),
             InForce.none(shape.batch, self.maintenance.table.places if self.maintenance else 0),
             placed.seen,
-            (_all_ended(shape.num_envs),) * shape.num_slots,
+            (all_ended(shape.num_envs),) * shape.num_slots,
         )
 
 
@@ -399,42 +400,6 @@ class _Carry(NamedTuple):
 def make_network(programs: EnvPrograms, layer_size: int) -> ActorCritic:
     """The network for an env; parameters of one layer size are interchangeable within a world."""
     return ActorCritic(programs.env.num_actions, layer_size, programs.env.plane_sizes)
-
-
-def slot_judge(task: Task, slot: int, num_envs: int) -> Callable[..., Verdict]:
-    """The judge of one slot: reads its own envs out of the whole batch. One small compile a task."""
-    own = slice(slot * num_envs, (slot + 1) * num_envs)
-
-    def judge_slot(progress: Progress, now: jax.Array, died: jax.Array, time_up: jax.Array) -> Verdict:
-        mine = jax.tree.map(lambda leaf: leaf[own], progress)
-        return judge(task, mine, now[own], died[own], time_up[own])
-
-    judged: Callable[..., Verdict] = compiled(judge_slot)
-    return judged
-
-
-def _idle_judge(num_envs: int) -> Callable[..., Verdict]:
-    """Of a slot without a task: nothing ends, nothing is rewarded."""
-    flags = jnp.zeros(num_envs, bool)
-    verdict = Verdict(jnp.zeros(num_envs), flags, flags, flags, jnp.zeros(num_envs, jnp.int32))
-    return lambda *_: verdict
-
-
-def _all_ended(num_envs: int) -> Verdict:
-    """A verdict that makes ``act`` reset every env of a slot."""
-    no = jnp.zeros(num_envs, bool)
-    return Verdict(jnp.zeros(num_envs), ~no, no, no, jnp.zeros(num_envs, jnp.int32))
-
-
-def _note_verdict(rollout: Rollout, t: jax.Array, verdict: Verdict, final_value: jax.Array) -> Rollout:
-    return rollout._replace(
-        reward=rollout.reward.at[t].set(verdict.reward),
-        terminated=rollout.terminated.at[t].set(verdict.terminated),
-        truncated=rollout.truncated.at[t].set(verdict.truncated),
-        success=rollout.success.at[t].set(verdict.success),
-        length=rollout.length.at[t].set(verdict.length),
-        final_value=rollout.final_value.at[t].set(final_value),
-    )
 
 
 def _resized(starts: Placed, count: int) -> Placed:
