@@ -114,7 +114,6 @@ class PracticeTrainer:
         self._guides = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled) if known else None
         self._num_steps = num_steps
         self._settings = settings
-        self._worlds = worlds.rows
         self._key = jax.random.key(seed)
         self._opt_state = make_optimizer(settings).init(params)
         self._act = compiled(self._act_batch, donate=(2, 3))
@@ -315,7 +314,7 @@ class PracticeTrainer:
     def _first_carry(self) -> _Carry:
         """Every env is about to begin an episode."""
         batch = self._programs.batch
-        placed = _rows(self._starts.bank, np.arange(batch) % self._worlds)
+        placed = _rows(self._starts.bank, np.arange(batch) % self._starts.worlds)
         seen = placed.seen
         features = seen.features.shape[-1] + GOAL_FEATURES + 1
         actions = 0 if self._guides is None else self._network.num_actions

@@ -79,13 +79,14 @@ class Starts(NamedTuple):
         )
 
     @property
-    def _worlds(self) -> int:
+    def worlds(self) -> int:
+        """W."""
         return self.bank.rows - KEPT_A_SKILL * self.kept.shape[0]
 
     def draw(self, batch: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Rows of the bank ``[B]``, and which of them are fresh worlds ``[B]``."""
         world_key, kind_key, skill_key, row_key = jax.random.split(key, 4)
-        worlds = jax.random.randint(world_key, (batch,), 0, self._worlds)
+        worlds = jax.random.randint(world_key, (batch,), 0, self.worlds)
         likely = jnp.log(EVEN + (1.0 - EVEN) * self.record.failing)
         wanted = jnp.where(self.kept > 0, likely, -jnp.inf)
         skill = jax.random.categorical(
@@ -93,7 +94,7 @@ class Starts(NamedTuple):
         )
         row = jax.random.randint(row_key, (batch,), 0, jnp.maximum(self.kept[skill], 1))
         fresh = (jax.random.uniform(kind_key, (batch,)) >= FROM_KEPT) | (self.kept[skill] == 0)
-        return jnp.where(fresh, worlds, self._worlds + skill * KEPT_A_SKILL + row), fresh
+        return jnp.where(fresh, worlds, self.worlds + skill * KEPT_A_SKILL + row), fresh
 
     def with_states(
         self,
@@ -115,7 +116,7 @@ class Starts(NamedTuple):
         drawn = jax.random.uniform(key, going.shape)
         candidates = jnp.where(going & (policy == skills[:, None]), drawn, -1.0)
         env, found = jnp.argmax(candidates, axis=1), jnp.any(candidates >= 0, axis=1)
-        rows = self._worlds + skills * KEPT_A_SKILL + self.next
+        rows = self.worlds + skills * KEPT_A_SKILL + self.next
         source = jnp.zeros(self.bank.rows, jnp.int32).at[rows].set(env.astype(jnp.int32))
         chosen = jnp.zeros(self.bank.rows, bool).at[rows].set(found)
         return Starts(
