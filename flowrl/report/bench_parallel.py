@@ -126,7 +126,7 @@ def compared(measured: dict[int, Measured]) -> list[dict[str, Any]]:
     rates = {slots: one.run["timed_steps"] / one.run["timed_s"] for slots, one in measured.items()}
     rows = []
     for slots, one in measured.items():
-        refills = one.run["refill_s"]
+        refills = one.run["refills_s"]
         rows.append(
             {
                 "slots": slots,

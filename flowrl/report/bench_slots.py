@@ -37,7 +37,7 @@ class SlotsRun:
         device: what trained.
         env_steps: trained in all; those of idle slots do not count.
         timed_steps, timed_s: without the first update, which compiles; refills count.
-        refill_s: for each refill, seconds from the slot's becoming free to its training the next skill, that
+        refills_s: for each refill, seconds from the slot's becoming free to its training the next skill, that
             is, until its first env step is judged: start worlds, first parameters, a judge of its own.
         refill_compiles: how often :data:`EXPENSIVE` programs were compiled during refills.
     """
@@ -50,7 +50,7 @@ class SlotsRun:
     env_steps: int = 0
     timed_steps: int = 0
     timed_s: float = 0.0
-    refill_s: list[float] = field(default_factory=list)
+    refills_s: list[float] = field(default_factory=list)
     refill_compiles: int = 0
 
 
@@ -96,7 +96,7 @@ def train_in_slots(bench: Workbench, tasks: Mapping[int, Task], env_steps: int) 
             run.timed_steps += len(updates_left) * a_slots_steps
         refilled = freed_at.keys() & updates_left.keys()
         assert first_judged.at is not None
-        run.refill_s.extend(first_judged.at - freed_at.pop(slot) for slot in refilled)
+        run.refills_s.extend(first_judged.at - freed_at.pop(slot) for slot in refilled)
         if refilled:
             run.refill_compiles += sum(compiled[name] for name in EXPENSIVE)
         updates_left = {slot: left - 1 for slot, left in updates_left.items()}

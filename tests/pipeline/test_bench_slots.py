@@ -55,8 +55,8 @@ def test_only_slots_with_a_skill_count(measured: tuple[SlotsRun, dict[str, int]]
 
 def test_three_refills_compile_nothing_expensive(measured: tuple[SlotsRun, dict[str, int]]) -> None:
     run, compiled = measured
-    assert len(run.refill_s) == 3
-    assert all(seconds > 0 for seconds in run.refill_s)
+    assert len(run.refills_s) == 3
+    assert all(seconds > 0 for seconds in run.refills_s)
     assert run.refill_compiles == 0
     # The count can see them: each was compiled once, for the first update, and a judge for every skill.
     assert {name: compiled[name] for name in EXPENSIVE} == dict.fromkeys(EXPENSIVE, 1)

@@ -38,7 +38,7 @@ print(json.dumps({run}))
 def run_of(slots: int = 1, **figures: Any) -> dict[str, Any]:
     """A :class:`~flowrl.report.bench_slots.SlotsRun` as JSON."""
     sizes = {"num_slots": slots, "num_envs": 32, "num_steps": 32, "layer_size": 128, "device": "cpu"}
-    measured = {"env_steps": 9000, "timed_steps": 8000, "timed_s": 4.0, "refill_s": [], "refill_compiles": 0}
+    measured = {"env_steps": 9000, "timed_steps": 8000, "timed_s": 4.0, "refills_s": [], "refill_compiles": 0}
     return sizes | measured | figures
 
 
@@ -58,7 +58,7 @@ def test_worked_ratios() -> None:
         {
             1: Measured(run_of(1), 100.0, None),
             # 6,000 env steps in 2 s are 3,000 a second, where one slot made 8,000 / 4 = 2,000.
-            4: Measured(run_of(4, timed_steps=6000, timed_s=2.0, refill_s=[9.0, 1.0, 2.0]), 40.0, 90.0),
+            4: Measured(run_of(4, timed_steps=6000, timed_s=2.0, refills_s=[9.0, 1.0, 2.0]), 40.0, 90.0),
         }
     )
     assert (four["steps_per_s"], four["vs_k1_rate"]) == (3000, 1.5)

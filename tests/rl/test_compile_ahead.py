@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -79,9 +80,9 @@ def test_what_fails_in_the_background_is_left_to_the_call() -> None:
 
 
 SLOW = """
-import os, signal, sys, threading
+import sys
 import jax, jax.numpy as jnp
-from flowrl.rl.compiled import compile_ahead, compiled, finish_compiling
+from flowrl.rl.compiled import compile_ahead, compiled
 
 def slow(row):
     for _ in range(40):
@@ -109,6 +110,23 @@ def test_a_process_may_end_meanwhile() -> None:
 
 
 def test_who_does_not_wait_for_the_compiler_interrupts_once_more() -> None:
-    interrupt = "threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()"
-    said = "waiting for the compiler; Ctrl-C ends at once\n"
-    assert ended(f"{SLOW}\n{interrupt}\nfinish_compiling()\nsys.exit(7)") == (130, "", said)
+    """The interrupt comes when the process says that it waits, and what it waits for never ends."""
+    code = """
+import threading
+from flowrl.rl.compiled import compile_ahead, compiled, finish_compiling
+
+compile_ahead([(compiled(lambda row: row), threading.Event().wait)])
+finish_compiling()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as process:
+        killer = threading.Timer(60, process.kill)
+        killer.start()
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline() == "waiting for the compiler; Ctrl-C ends at once\n"
+            process.send_signal(signal.SIGINT)
+            assert process.stderr.read() == ""
+        finally:
+            process.kill()
+            killer.cancel()
+    assert process.returncode == 130
