@@ -257,6 +257,7 @@ class _Session:
             report = self._trainer.update(
                 max(left, LEAST_LR) if self._ppo.anneal_lr else 1.0,
                 max(1.0 - (update - 1) * per_update / GUIDED_STEPS, 0.0),
+                last=update == updates,
             )
             if (renewed := renewed_worlds(bench, update, START_WORLDS, self._stream)) is not None:
                 self._trainer.renew(*renewed)

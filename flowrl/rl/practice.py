@@ -13,6 +13,7 @@ reached.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -123,36 +124,53 @@ class PracticeTrainer:
         self._renew = compiled(put_rows, donate=(0,))
         self._starts = Starts.of(worlds, len(tasks))
         self._carry = self._first_carry()
+        self._rollouts = [self._empty_rollout() for _ in range(2)]
+        self._ready: _Played | None = None
+        self._learner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="flowrl learns")
 
-    def update(self, lr_scale: float = 1.0, guidance: float = 0.0) -> PracticeReport:
-        """One rollout of T env steps in all envs, then one PPO update of all policies.
+    def update(self, lr_scale: float = 1.0, guidance: float = 0.0, last: bool = False) -> PracticeReport:
+        """One PPO update of all policies from T env steps of all envs.
+
+        Meanwhile the steps of the next update are played, with the policies as they were before this one: a
+        CPU plays on one core and learns on another. What is learned from is always one update old, so the
+        same seed still gives the same policies (Cleanba, Huang et al. 2023, arXiv 2310.00036).
 
         Args:
             lr_scale: what the learning rate is multiplied by.
             guidance: how much the policies are drawn towards their guides.
+            last: no update follows: nothing is played for it.
         """
-        carry, weight = self._carry, jnp.float32(guidance if self._guides is not None else 0.0)
+        weight = jnp.float32(guidance if self._guides is not None else 0.0)
+        played = self._ready or self._play(weight)
+        learning = self._learner.submit(
+            self._update, self.params, self._opt_state, played.rollout, played.seen, played.doing,
+            self._next_key(), jnp.float32(lr_scale), weight,
+        )  # fmt: skip
+        self._ready = None if last else self._play(weight)
+        self.params, self._opt_state, metrics = learning.result()
+        report = _report(jax.device_get((played.tally, metrics)))
+        self._rollouts.append(played.rollout)
+        return report
+
+    def _play(self, guidance: jax.Array) -> _Played:
+        """T env steps in all envs, and states that episodes may begin in from now on."""
+        carry, rollout = self._carry, self._rollouts.pop()
         for t in range(self._num_steps):
             rollout, states, doing, tally, actions, before = self._act(
-                self.params, self._starts, carry.rollout, carry.states, carry.seen, carry.ended, carry.doing,
-                carry.tally, self._guides, weight, self._next_key(), np.int32(t),
+                self.params, self._starts, rollout, carry.states, carry.seen, carry.ended, carry.doing,
+                carry.tally, self._guides, guidance, self._next_key(), np.int32(t),
             )  # fmt: skip
             placed = self._programs.advance(states, actions, self._next_key())
             rollout, ended, milestones, tally, calls = self._judge(
                 self._table, rollout, doing, before, placed.seen, carry.milestones, tally, carry.calls,
                 self._starts.record, np.int32(t),
             )  # fmt: skip
-            carry = _Carry(rollout, placed.states, placed.seen, ended, doing, milestones, tally, calls)
+            carry = _Carry(placed.states, placed.seen, ended, doing, milestones, tally, calls)
         self._starts, calls = self._keep(
             self._starts, carry.states, carry.seen, carry.ended, carry.doing, carry.calls, self._next_key()
         )
-        self.params, self._opt_state, metrics = self._update(
-            self.params, self._opt_state, carry.rollout, carry.seen, carry.doing, self._next_key(),
-            jnp.float32(lr_scale), weight,
-        )  # fmt: skip
-        report = _report(jax.device_get((carry.tally, metrics)))
         self._carry = carry._replace(tally=_emptied(carry.tally), calls=calls)
-        return report
+        return _Played(rollout, carry.seen, carry.doing, carry.tally)
 
     def renew(self, worlds: Placed, at: int) -> None:
         """Replaces the fresh worlds from row ``at`` on, so that no policy learns them by heart."""
@@ -316,23 +334,25 @@ class PracticeTrainer:
         batch = self._programs.batch
         placed = _rows(self._starts.bank, np.arange(batch) % self._starts.worlds)
         seen = placed.seen
-        features = seen.features.shape[-1] + GOAL_FEATURES + 1
-        actions = 0 if self._guides is None else self._network.num_actions
-        rollout = Rollout.empty(self._num_steps, batch, seen.tiles.shape[1:], features, actions)
         tally = _Tally(
             jnp.zeros(batch, jnp.int32), jnp.ones(batch, bool), jnp.int32(0), jnp.int32(0),
             jnp.zeros(len(self._watched), jnp.int32),
         )  # fmt: skip
         return _Carry(
-            rollout, placed.states, seen, jnp.ones(batch, bool), nothing_pursued(self._table, seen.snapshot),
+            placed.states, seen, jnp.ones(batch, bool), nothing_pursued(self._table, seen.snapshot),
             Milestones.none(batch, self._table.rules.places), tally, no_calls(batch, len(self._tasks)),
         )  # fmt: skip
+
+    def _empty_rollout(self) -> Rollout:
+        seen = self._carry.seen
+        features = seen.features.shape[-1] + GOAL_FEATURES + 1
+        actions = 0 if self._guides is None else self._network.num_actions
+        return Rollout.empty(self._num_steps, self._programs.batch, seen.tiles.shape[1:], features, actions)
 
 
 class _Carry(NamedTuple):
     """Everything that goes from one env step to the next; ``ended`` ``[B]``: an episode, in the last one."""
 
-    rollout: Rollout
     states: Any
     seen: Seen
     ended: jax.Array
@@ -340,6 +360,15 @@ class _Carry(NamedTuple):
     milestones: Milestones
     tally: _Tally
     calls: Calls
+
+
+class _Played(NamedTuple):
+    """T env steps to learn from; ``seen`` and ``doing`` after the last of them."""
+
+    rollout: Rollout
+    seen: Seen
+    doing: Pursuit
+    tally: _Tally
 
 
 def _emptied(tally: _Tally) -> _Tally:

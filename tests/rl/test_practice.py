@@ -220,7 +220,7 @@ def test_guides_are_imitated_while_they_count() -> None:
 
 def taken(trainer: PracticeTrainer) -> tuple[np.ndarray, np.ndarray]:
     """The actions of the last rollout, and whose they were."""
-    rollout = trainer._carry.rollout
+    rollout = trainer._rollouts[-1]
     return np.asarray(rollout.action).ravel(), np.asarray(rollout.features)[..., -1].ravel()
 
 
@@ -241,7 +241,7 @@ def test_an_episode_ends_when_every_target_is_reached() -> None:
     assert max(report.mean_length for report in reports) < 9
     snapshots = np.asarray(trainer._carry.seen.snapshot)
     assert (np.asarray(trainer._carry.ended) | (snapshots[:, BRICKS] == 0)).all()
-    rollout = trainer._carry.rollout
+    rollout = trainer._rollouts[-1]
     finished, died = np.asarray(rollout.truncated), np.asarray(rollout.terminated)
     assert finished.any()
     assert not (finished & died).any()
