@@ -34,13 +34,16 @@ class Recipe:
     max_nodes: int = 24
     """Skills to learn; the playbook has 24."""
 
-    total_timesteps: int = 4_000_000
+    total_timesteps: int = 800_000
     """Budget of one skill in env steps."""
 
-    practice_timesteps: int = 40_000_000
+    practice_timesteps: int = 50_000_000
     """Env steps in which all skills are practised together afterwards."""
 
-    refine: bool = True
+    layer_size: int = 256
+    """Units in each hidden layer; one network plays the whole game once it is practised."""
+
+    refine: bool = False
     """Hold each operator against trajectories; at the end of long plans that is dear."""
 
     max_parallel_skills: int = 1
@@ -66,7 +69,7 @@ def run_config(recipe: Recipe) -> RunConfig:
         max_consecutive_failures=24,
         use_wandb=False,
         seed=recipe.seed,
-        ppo=PPOConfig(total_timesteps=recipe.total_timesteps),
+        ppo=PPOConfig(total_timesteps=recipe.total_timesteps, layer_size=recipe.layer_size),
         validation=ValidationConfig(success_state_rate=0.1, train_until=0.7, refine=recipe.refine),
     )
 

@@ -3,12 +3,13 @@
     python experiments/classic_ppo.py --total_timesteps 1e7
     python experiments/classic_ppo.py --like exp/classic_playbook/graph    # as many steps as that graph took
 
-The trainer, the network, the sizes and the counting of env steps are those of the skills. Writes
-OUT/result.json; the same command goes on where it stopped.
+The trainer, the network, the sizes, PPO's settings and the counting of env steps are those of the recipe's
+practice. Writes OUT/result.json; the same command goes on where it stopped.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,9 @@ class Recipe:
     total_timesteps: float = 1e7
     """Env steps to train for."""
 
+    layer_size: int = 256
+    """Units in each hidden layer, as in classic_playbook.py."""
+
     like: Path | None = None
     """A skill graph: train for as many env steps as it took in all, failures included."""
 
@@ -42,9 +46,17 @@ class Recipe:
 
 
 def ppo_config(recipe: Recipe) -> PPOConfig:
-    """PPO's settings: the defaults of the skills, and the budget."""
-    steps = int(recipe.total_timesteps) if recipe.like is None else steps_of(recipe.like)
-    return PPOConfig(total_timesteps=steps)
+    """PPO's settings: those of practice, and the budget."""
+    from flowrl.pipeline.practice import CPU_ENVS, NUM_STEPS
+    from flowrl.report.commands.practice import PracticeFlags
+
+    return dataclasses.replace(
+        PracticeFlags().ppo,
+        total_timesteps=int(recipe.total_timesteps) if recipe.like is None else steps_of(recipe.like),
+        num_envs=CPU_ENVS,
+        num_steps=NUM_STEPS,
+        layer_size=recipe.layer_size,
+    )
 
 
 def steps_of(graph_path: Path) -> int:

@@ -12,6 +12,7 @@ import pytest
 
 from flowrl.config import validate
 from flowrl.errors import UserError
+from flowrl.report.commands.practice import PracticeFlags
 from flowrl.skills.evidence import EnvSteps
 from flowrl.skills.graph import Failure, Practice
 from flowrl.store.graph_store import GraphStore
@@ -57,6 +58,14 @@ def test_the_playbook_run_is_valid_and_keeps_what_a_search_may_find() -> None:
     validate(config)
     assert (config.seed, config.env_name) == (3, ENV)
     assert config.validation.success_state_rate < config.validation.train_until
+
+
+def test_the_control_is_trained_as_the_graph_is_practised() -> None:
+    control, graph = recipe("classic_ppo"), recipe("classic_playbook")
+    ppo = control.ppo_config(control.Recipe())
+    practised = PracticeFlags().ppo
+    assert (ppo.lr, ppo.ent_coef, ppo.anneal_lr) == (practised.lr, practised.ent_coef, practised.anneal_lr)
+    assert ppo.layer_size == graph.run_config(graph.Recipe()).ppo.layer_size
 
 
 def graph_that_took(folder: Path, steps: EnvSteps) -> Path:

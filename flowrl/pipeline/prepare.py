@@ -15,7 +15,7 @@ from flowrl.pipeline.streams import stream_number
 from flowrl.pipeline.tasks import make_plan_program
 from flowrl.pipeline.workbench import Workbench
 from flowrl.rl.environment import Placed
-from flowrl.rl.executor import HOPELESS_BELOW, Reached
+from flowrl.rl.executor import Reached, hopeless
 from flowrl.skills.operator import Operator
 from flowrl.skills.plan import Impossible, Plan, PlanningGaveUp, SkillGoal
 from flowrl.skills.planner import plan
@@ -123,7 +123,7 @@ class StartStateSource:
             if reached.starts is not None:
                 parts.append(reached.starts)
                 found += reached.starts.rows
-            if found >= count or found * HOPELESS_BELOW < attempts:
+            if found >= count or hopeless(found, attempts):
                 break
         if found < least:
             raise self._refusal(found, attempts, deaths)
