@@ -35,7 +35,8 @@ class Rollout(NamedTuple):
         tiles: uint8 ``[T, N, P, H, W]``.
         features: float32 ``[T, N, S]``.
         action: int32 ``[T, N]``.
-        own: bool ``[T, N]``: the action was the policy's own, not that of a maintenance rule.
+        weight: float32 ``[T, N]``: how much the action counts in the policy's loss: 0 where a maintenance
+            rule chose it, else 1, or what :func:`as_of_now` makes of it.
         log_prob: float32 ``[T, N]``, of the action when it was chosen.
         value: float32 ``[T, N]``, of the observation acted on.
         reward: float32 ``[T, N]``.
@@ -52,7 +53,7 @@ class Rollout(NamedTuple):
     tiles: jax.Array
     features: jax.Array
     action: jax.Array
-    own: jax.Array
+    weight: jax.Array
     log_prob: jax.Array
     value: jax.Array
     reward: jax.Array
@@ -76,7 +77,7 @@ class Rollout(NamedTuple):
             tiles=jnp.zeros((*lead, *tiles), jnp.uint8),
             features=jnp.zeros((*lead, features), jnp.float32),
             action=jnp.zeros(lead, jnp.int32),
-            own=jnp.ones(lead, bool),
+            weight=jnp.ones(lead, jnp.float32),
             log_prob=floats[0],
             value=floats[1],
             reward=floats[2],
@@ -133,7 +134,7 @@ class Batch(NamedTuple):
     tiles: jax.Array
     features: jax.Array
     action: jax.Array
-    own: jax.Array
+    weight: jax.Array
     log_prob: jax.Array
     value: jax.Array
     advantage: jax.Array
@@ -156,7 +157,7 @@ def ppo_loss(
     log_probs = jax.nn.log_softmax(logits)
     log_prob = jnp.take_along_axis(log_probs, batch.action[:, None], axis=-1)[:, 0]
     ratio = jnp.exp(log_prob - batch.log_prob)
-    weight = batch.own / jnp.maximum(batch.own.sum(), 1)
+    weight = batch.weight / jnp.maximum(batch.weight.sum(), 1)
     centred = batch.advantage - (weight * batch.advantage).sum()
     advantage = centred / (jnp.sqrt((weight * centred**2).sum()) + 1e-8)
     clipped_ratio = jnp.clip(ratio, 1.0 - settings.clip_eps, 1.0 + settings.clip_eps)
@@ -178,6 +179,32 @@ def ppo_loss(
         "clip_fraction": (weight * (jnp.abs(ratio - 1.0) > settings.clip_eps)).sum(),
     }
     return loss, metrics
+
+
+MOST_LIKELIER = 2.0
+"""A single action counts at most so much more for being likelier now: the bound of its variance."""
+
+
+def as_of_now(params: Any, apply: Apply, rollout: Rollout) -> Rollout:
+    """A rollout of earlier parameters, for an update that begins at ``params``.
+
+    Ratios are clipped around the policy that is updated; that another one acted is a weight of its own (the
+    decoupled objective of Hilton, Cobbe and Schulman 2022, "Batch size-invariance for policy optimization",
+    arXiv 2110.00641). Clipped around the one that acted, an update would find its room used up by those
+    before it. Values are those of ``params``; ``final_value`` is left as it is.
+    """
+
+    def look(
+        _: None, seen: tuple[jax.Array, jax.Array, jax.Array]
+    ) -> tuple[None, tuple[jax.Array, jax.Array]]:
+        tiles, features, action = seen
+        logits, value = apply(params, tiles, features)
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), action[:, None], axis=-1)[:, 0]
+        return None, (chosen, value)
+
+    log_prob, value = jax.lax.scan(look, None, (rollout.tiles, rollout.features, rollout.action))[1]
+    likelier = jnp.minimum(jnp.exp(log_prob - rollout.log_prob), MOST_LIKELIER)
+    return rollout._replace(log_prob=log_prob, value=value, weight=rollout.weight * likelier)
 
 
 def ppo_update(
@@ -216,7 +243,7 @@ def ppo_update(
         rollout.tiles,
         rollout.features,
         rollout.action,
-        rollout.own,
+        rollout.weight,
         rollout.log_prob,
         rollout.value,
         advantage,

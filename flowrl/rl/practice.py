@@ -27,7 +27,7 @@ from flowrl.rl.compiled import compiled, split_key
 from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, put_rows, where_rows
 from flowrl.rl.milestones import Milestones, pay
 from flowrl.rl.network import ActorCritic
-from flowrl.rl.ppo import PPOSettings, Rollout, make_optimizer, ppo_update
+from flowrl.rl.ppo import PPOSettings, Rollout, as_of_now, make_optimizer, ppo_update
 from flowrl.rl.practice_starts import Record, Starts
 from flowrl.rl.pursuit import Pursuit, nothing_pursued, pursue
 from flowrl.rl.shared_network import apply_shared
@@ -275,7 +275,6 @@ class PracticeTrainer:
             reward=rollout.reward.at[t].set(self._game_reward(before, after) + paid),
             terminated=rollout.terminated.at[t].set(over),
             truncated=rollout.truncated.at[t].set(finished),
-            final_value=rollout.final_value.at[t].set(rollout.value[t]),
         )
         counted = ended & tally.fresh
         tally = tally._replace(
@@ -324,10 +323,16 @@ class PracticeTrainer:
     ) -> tuple[Any, Any, dict[str, jax.Array]]:
         doing = pursue(self._table, seen.snapshot, doing)
         last_value = self._apply(params, seen.tiles, self._features(seen, doing))[1]
+        rollout = self._as_learned(params, rollout)
         params, opt_state, metrics = ppo_update(
             params, opt_state, rollout, last_value, key, lr_scale, self._apply, self._settings, guidance
         )
         return params, opt_state, {**metrics, "reward": rollout.reward.mean()}
+
+    def _as_learned(self, params: Any, rollout: Rollout) -> Rollout:
+        """With the values of today; an episode that was cut off is worth what was expected before."""
+        rollout = as_of_now(params, self._apply, rollout)
+        return rollout._replace(final_value=rollout.value)
 
     def _first_carry(self) -> _Carry:
         """Every env is about to begin an episode."""

@@ -307,7 +307,7 @@ class SlotTrainer:
             tiles=rollout.tiles.at[t].set(seen.tiles),
             features=rollout.features.at[t].set(features),
             action=rollout.action.at[t].set(action),
-            own=rollout.own.at[t].set(in_force.rule < 0),
+            weight=rollout.weight.at[t].set(in_force.rule < 0),
             log_prob=rollout.log_prob.at[t].set(log_prob),
             value=rollout.value.at[t].set(value),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -10,7 +11,16 @@ import numpy as np
 import pytest
 from small_trainers import SETTINGS
 
-from flowrl.rl.ppo import Batch, generalised_advantages, ppo_loss
+from flowrl.rl.ppo import (
+    MOST_LIKELIER,
+    Batch,
+    Rollout,
+    as_of_now,
+    generalised_advantages,
+    make_optimizer,
+    ppo_loss,
+    ppo_update,
+)
 
 GAMMA, LAMBDA = 0.5, 0.5
 
@@ -120,7 +130,7 @@ def test_loss_by_hand() -> None:
         tiles=jnp.zeros((2, 1, 1, 1), jnp.uint8),
         features=jnp.zeros((2, 1)),
         action=jnp.array([0, 1]),
-        own=jnp.array([True, True]),
+        weight=jnp.array([1.0, 1.0]),
         log_prob=jnp.log(jnp.array([0.25, 1.0])),
         value=jnp.array([0.0, 1.0]),
         advantage=jnp.array([3.0, 1.0]),
@@ -146,7 +156,7 @@ def test_clipped_samples_pull_on_nothing() -> None:
         jnp.zeros((2, 1, 1, 1), jnp.uint8),
         jnp.zeros((2, 1)),
         jnp.array([0, 1]),
-        jnp.array([True, True]),
+        jnp.array([1.0, 1.0]),
         jnp.log(jnp.array([0.25, 1.0])),
         jnp.array([0.0, 1.0]),
         jnp.array([3.0, 1.0]),
@@ -169,7 +179,7 @@ def test_the_divergence_from_a_guide_by_hand() -> None:
         jnp.zeros((2, 1, 1, 1), jnp.uint8),
         jnp.zeros((2, 1)),
         jnp.array([0, 1]),
-        jnp.array([True, True]),
+        jnp.array([1.0, 1.0]),
         jnp.log(jnp.array([0.5, 0.5])),
         nothing,
         nothing,
@@ -193,7 +203,7 @@ def test_what_a_maintenance_rule_did_teaches_only_the_value() -> None:
         jnp.zeros((3, 1, 1, 1), jnp.uint8),
         jnp.zeros((3, 1)),
         jnp.array([0, 1, 1]),
-        jnp.array([True, False, True]),
+        jnp.array([1.0, 0.0, 1.0]),
         jnp.log(jnp.array([0.5, 1e-6, 0.5])),
         jnp.array([0.0, 1.0, 0.0]),
         jnp.array([3.0, -700.0, 1.0]),
@@ -215,3 +225,49 @@ def test_what_a_maintenance_rule_did_teaches_only_the_value() -> None:
                            without, SETTINGS)[0]
     )(params)  # fmt: skip
     np.testing.assert_allclose(gradient["logits"], alone["logits"], atol=1e-6)
+
+
+def everywhere_alike(params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The same two logits and the same value whatever is seen."""
+    del tiles
+    batch = len(features)
+    return jnp.broadcast_to(params["logits"], (batch, 2)), jnp.broadcast_to(params["value"], (batch,))
+
+
+def played_by(probability: float, action: list[int], weight: list[float]) -> Rollout:
+    """One env, as many steps as actions, each of which had this probability."""
+    steps = len(action)
+    return Rollout.empty(steps, 1, (1, 1, 1), 1)._replace(
+        action=jnp.array(action)[:, None],
+        log_prob=jnp.full((steps, 1), jnp.log(probability)),
+        weight=jnp.array(weight)[:, None],
+        reward=jnp.arange(steps, dtype=jnp.float32)[:, None],
+        terminated=jnp.ones((steps, 1), bool),
+    )
+
+
+def test_what_others_played_counts_by_how_much_likelier_it_is_now() -> None:
+    """Now the first action has 3/4 and the second 1/4, both had 1/2 and, later, 1/4; a rule's stays out."""
+    params = {"logits": jnp.log(jnp.array([0.75, 0.25])), "value": jnp.float32(7.0)}
+    rollout = as_of_now(params, everywhere_alike, played_by(0.5, [0, 1, 0], [1.0, 1.0, 0.0]))
+    np.testing.assert_allclose(rollout.log_prob[:, 0], np.log([0.75, 0.25, 0.75]), rtol=1e-6)
+    np.testing.assert_allclose(rollout.weight[:, 0], [1.5, 0.5, 0.0], rtol=1e-6)
+    np.testing.assert_array_equal(rollout.value, 7.0)
+    bounded = as_of_now(params, everywhere_alike, played_by(0.25, [0, 1], [1.0, 1.0]))
+    np.testing.assert_allclose(bounded.weight[:, 0], [MOST_LIKELIER, 1.0], rtol=1e-6)
+
+
+def test_an_update_from_what_others_played_is_clipped_around_its_own_policy() -> None:
+    """With one pass over one batch no ratio has moved yet; around those who acted, every one is clipped."""
+    settings = replace(SETTINGS, update_epochs=1, num_minibatches=1)
+    params = {"logits": jnp.zeros(2), "value": jnp.float32(0.0)}
+    stale = played_by(0.25, [0, 1, 0, 1], [1.0] * 4)
+
+    def clipped(rollout: Rollout) -> float:
+        state = make_optimizer(settings).init(params)
+        last, key, scale = jnp.zeros(1), jax.random.key(0), jnp.float32(1.0)
+        metrics = ppo_update(params, state, rollout, last, key, scale, everywhere_alike, settings)[2]
+        return float(metrics["clip_fraction"])
+
+    assert clipped(stale) == 1.0
+    assert clipped(as_of_now(params, everywhere_alike, stale)) == 0.0

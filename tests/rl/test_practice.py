@@ -246,6 +246,7 @@ def test_an_episode_ends_when_every_target_is_reached() -> None:
     assert finished.any()
     assert not (finished & died).any()
     # Nothing but the reward is gained or lost by it: an end that counts as worth nothing would be put off.
+    learned = trainer._as_learned(trainer.params, rollout)
     np.testing.assert_array_equal(
-        np.asarray(rollout.final_value)[finished], np.asarray(rollout.value)[finished]
+        np.asarray(learned.final_value)[finished], np.asarray(learned.value)[finished]
     )

@@ -104,7 +104,7 @@ def test_a_rule_acts_in_training_and_teaches_the_policy_nothing() -> None:
     carry = trainer._carry
     assert carry is not None
     assert np.all(np.asarray(carry.rollout.action) == COLLECT)
-    assert not np.any(np.asarray(carry.rollout.own))
+    assert not np.any(np.asarray(carry.rollout.weight))
     for part in ("actor", "policy"):
         np.testing.assert_array_equal(before[part]["kernel"], after[part]["kernel"])
     assert np.any(np.asarray(before["value"]["kernel"]) != np.asarray(after["value"]["kernel"]))
@@ -117,11 +117,11 @@ def test_another_rule_in_a_free_place_compiles_nothing_and_is_followed() -> None
     trainer.assign(0, collect_after(1), trainer.programs.fresh(jax.random.key(1), BANK))
     trainer.update()
     assert trainer._carry is not None
-    assert np.all(np.asarray(trainer._carry.rollout.own))
+    assert np.all(np.asarray(trainer._carry.rollout.weight))
     size = trainer._act.jitted._cache_size()
     trainer.maintenance = always_collect(trainer, Rule(TIME, np.inf, np.inf, 0, 10**6, 1))
     trainer.update()
-    assert not np.any(np.asarray(trainer._carry.rollout.own))
+    assert not np.any(np.asarray(trainer._carry.rollout.weight))
     assert trainer._act.jitted._cache_size() == size
 
 
