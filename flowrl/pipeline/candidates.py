@@ -35,8 +35,9 @@ from flowrl.store.graph_store import GraphStore
 from flowrl.store.reader import GraphReader
 from flowrl.worlds.base import World
 
-LEARNABLE = ("prepare", "train", "validate")
-"""Stages at which nothing was wrong with the proposal but that it was not learned."""
+LEARNABLE = ("plan", "prepare", "train", "validate")
+"""Stages at which nothing was wrong with the proposal but that it was not learned, or that no skill led to it
+then: another may by now, or may be practised beside it."""
 
 UNPROVED = Evidence(episodes=0, successes=0, gains={}, deaths=0.0, mean_length=0.0)
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from replies import DIAMOND, MORE_WOOD, PICKAXE
+from replies import DIAMOND, MORE_WOOD, PICKAXE, TABLE
 from toy_runs import TOY_CONFIG, ToyRun, workbench_like_new
 from toy_world import TOY, ToyWorld
 
@@ -132,6 +132,15 @@ def test_what_was_refused_is_practised_and_joins_the_graph(graph_path: Path, pra
     assert [event.skill for event in told if isinstance(event, SkillAccepted)] == ["make_pickaxe"]
     assert set(practised_policies(GraphReader(graph_path))) == set(result.graph.names)
     assert GraphReader(graph_path).load_node(node.index).proposal == PICKAXE
+
+
+def test_what_no_skill_led_to_is_practised_beside_what_does(graph_path: Path, practise_toy: Practise) -> None:
+    """The table was not learned alone, so there was no plan for the pickaxe: both join the graph."""
+    with GraphStore.open(graph_path, TOY, current_i=1) as store:
+        store.record_failure(Failure("place_table", "validate", "too hard"), TABLE)
+        store.record_failure(Failure("make_pickaxe", "plan", "no skill gains near:table"), PICKAXE)
+    result, _ = practise_toy(graph_path)
+    assert result.accepted == ("place_table", "make_pickaxe")
 
 
 def test_what_trajectories_corrected_counts(graph_path: Path, practise_toy: Practise) -> None:
