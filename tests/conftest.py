@@ -18,9 +18,6 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-    # Tests compile much and compute little: unoptimised programs take two thirds of the time. Not on top of
-    # flags that somebody has set.
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     os.environ["WANDB_MODE"] = "offline"
     os.environ["WANDB_SILENT"] = "true"
 

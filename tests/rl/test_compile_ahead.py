@@ -112,7 +112,8 @@ def test_a_process_may_end_meanwhile() -> None:
 def test_who_does_not_wait_for_the_compiler_interrupts_once_more() -> None:
     """The interrupt comes when the process says that it waits, and what it waits for never ends."""
     code = """
-import threading
+import signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 from flowrl.rl.compiled import compile_ahead, compiled, finish_compiling
 
 compile_ahead([(compiled(lambda row: row), threading.Event().wait)])
