@@ -233,6 +233,17 @@ def test_the_same_seed_gives_the_same_policies() -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def test_as_many_steps_are_played_as_are_learned_from() -> None:
+    """The steps of the next update are played during this one, but for the last."""
+    trainer = practice()
+    before = trainer._programs.env_steps
+    for last in (False, False, True):
+        trainer.update(last=last)
+    assert trainer._programs.env_steps - before == 3 * ENVS * STEPS
+    trainer.update(last=True)
+    assert trainer._programs.env_steps - before == 4 * ENVS * STEPS
+
+
 def test_an_episode_ends_when_every_target_is_reached() -> None:
     """Nothing is left to be earned: nobody who holds a brick plays on to the end of the game's time."""
     trainer = practice(immortal=True)
