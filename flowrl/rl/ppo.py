@@ -194,15 +194,12 @@ def as_of_now(params: Any, apply: Apply, rollout: Rollout) -> Rollout:
     before it. Values are those of ``params``; ``final_value`` is left as it is.
     """
 
-    def look(
-        _: None, seen: tuple[jax.Array, jax.Array, jax.Array]
-    ) -> tuple[None, tuple[jax.Array, jax.Array]]:
-        tiles, features, action = seen
+    def look(step: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        tiles, features, action = step
         logits, value = apply(params, tiles, features)
-        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), action[:, None], axis=-1)[:, 0]
-        return None, (chosen, value)
+        return jnp.take_along_axis(jax.nn.log_softmax(logits), action[:, None], axis=-1)[:, 0], value
 
-    log_prob, value = jax.lax.scan(look, None, (rollout.tiles, rollout.features, rollout.action))[1]
+    log_prob, value = jax.lax.map(look, (rollout.tiles, rollout.features, rollout.action))
     likelier = jnp.minimum(jnp.exp(log_prob - rollout.log_prob), MOST_LIKELIER)
     return rollout._replace(log_prob=log_prob, value=value, weight=rollout.weight * likelier)
 

@@ -124,6 +124,7 @@ class PracticeTrainer:
         self._renew = compiled(put_rows, donate=(0,))
         self._starts = Starts.of(worlds, len(tasks))
         self._carry = self._first_carry()
+        # One to learn from, one to play into meanwhile.
         self._rollouts = [self._empty_rollout() for _ in range(2)]
         self._ready: _Played | None = None
         self._learner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="flowrl learns")
