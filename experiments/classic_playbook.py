@@ -3,9 +3,9 @@
     python experiments/classic_playbook.py                    # one seed, all 24 skills
     python experiments/classic_playbook.py --seed 1 --out exp/classic_playbook/seed_1/
 
-Learns the graph into OUT/graph, practises all its skills together, learns what has come within reach by
-that, practises on, then plays 512 whole episodes in fresh worlds and writes OUT/result.json and
-OUT/achievements.png. The same command goes on where it stopped. What it gave: experiments/README.md.
+Learns the graph into OUT/graph, practises all its skills together, those that were refused among them, then
+plays 512 whole episodes in fresh worlds with it and writes OUT/result.json and OUT/achievements.png. The same
+command goes on where it stopped. What it gave: experiments/README.md.
 """
 
 from __future__ import annotations
@@ -37,11 +37,8 @@ class Recipe:
     total_timesteps: int = 800_000
     """Budget of one skill in env steps."""
 
-    first_practice_timesteps: int = 8_000_000
-    """Env steps of a first practice: plans that hardly ever lead anywhere come through after it."""
-
     practice_timesteps: int = 50_000_000
-    """Env steps of all practice together."""
+    """Env steps in which all skills are practised together afterwards."""
 
     layer_size: int = 256
     """Units in each hidden layer; one network plays the whole game once it is practised."""
@@ -77,56 +74,42 @@ def run_config(recipe: Recipe) -> RunConfig:
     )
 
 
-def practice_left(recipe: Recipe, wanted: int) -> int:
+def practice_left(recipe: Recipe) -> int:
     """Env steps of practice that are still to be done: what was cut off goes on from what was kept of it."""
     from flowrl.store.reader import GraphReader
 
     practices = GraphReader(recipe.out / "graph").graph.practices
-    return max(wanted - sum(practice.env_steps for practice in practices), 0)
-
-
-def learn(recipe: Recipe) -> None:
-    """Learns what of the playbook is neither in the graph nor given up."""
-    from flowrl.errors import RunStopped
-    from flowrl.pipeline.parallel_config import ParallelConfig
-    from flowrl.pipeline.run import run_bottomup
-    from flowrl.report.live import terminal_view
-
-    parallel = ParallelConfig(recipe.max_parallel_skills)
-    with terminal_view() as view:
-        try:
-            run_bottomup(run_config(recipe), LlmConfig(llm_name="playbook"), [view], parallel)
-        except RunStopped as stopped:
-            print(f"went on to practise without the rest: {stopped}")
-
-
-def practise_up_to(recipe: Recipe, wanted: int) -> None:
-    """Practises until ``wanted`` env steps have gone into practice in all."""
-    from flowrl.pipeline.practice import practise
-    from flowrl.report.commands.practice import PracticeFlags
-    from flowrl.report.live import terminal_view
-
-    left = practice_left(recipe, wanted)
-    if not left:
-        return
-    config = run_config(recipe)
-    ppo = dataclasses.replace(PracticeFlags().ppo, total_timesteps=left)
-    wanted_rate, episodes = config.validation.success_state_rate, config.validation.validation_episodes
-    with terminal_view() as view:
-        practise(config.graph_path, ppo, recipe.seed, wanted_rate, episodes, [view])
+    return max(recipe.practice_timesteps - sum(practice.env_steps for practice in practices), 0)
 
 
 def main(recipe: Recipe) -> None:
-    """Learns, practises, learns and practises once more, plays, writes the result."""
+    """Learns, practises, plays, writes the result."""
     from rich.console import Console
 
+    from flowrl.errors import RunStopped
     from flowrl.pipeline.evaluate import measure_graph, play_graph
+    from flowrl.pipeline.parallel_config import ParallelConfig
+    from flowrl.pipeline.practice import practise
+    from flowrl.pipeline.run import run_bottomup
+    from flowrl.report.commands.practice import PracticeFlags
     from flowrl.report.evaluation import draw_evaluation, render_evaluation
+    from flowrl.report.live import terminal_view
 
-    for wanted in (recipe.first_practice_timesteps, recipe.practice_timesteps):
-        learn(recipe)
-        practise_up_to(recipe, wanted)
-    played = play_graph(recipe.out / "graph", None, recipe.episodes, recipe.max_steps, recipe.seed)
+    config, parallel = run_config(recipe), ParallelConfig(recipe.max_parallel_skills)
+    with terminal_view() as view:
+        try:
+            run_bottomup(config, LlmConfig(llm_name="playbook"), [view], parallel)
+        except RunStopped as stopped:
+            print(f"went on to practise without the rest: {stopped}")
+    if left := practice_left(recipe):
+        ppo = dataclasses.replace(PracticeFlags().ppo, total_timesteps=left)
+        validation = config.validation
+        with terminal_view() as view:
+            practise(
+                config.graph_path, ppo, recipe.seed, validation.success_state_rate,
+                validation.validation_episodes, [view],
+            )  # fmt: skip
+    played = play_graph(config.graph_path, None, recipe.episodes, recipe.max_steps, recipe.seed)
     measured = measure_graph(played)
     measured["recipe"] = {**dataclasses.asdict(recipe), "out": str(recipe.out)}
     (recipe.out / "result.json").write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")

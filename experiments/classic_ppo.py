@@ -47,16 +47,12 @@ class Recipe:
 
 def ppo_config(recipe: Recipe) -> PPOConfig:
     """PPO's settings: those of practice, and the budget."""
-    from flowrl.pipeline.practice import CPU_ENVS, NUM_STEPS
+    from flowrl.pipeline.practice import with_sizes
     from flowrl.report.commands.practice import PracticeFlags
 
-    return dataclasses.replace(
-        PracticeFlags().ppo,
-        total_timesteps=int(recipe.total_timesteps) if recipe.like is None else steps_of(recipe.like),
-        num_envs=CPU_ENVS,
-        num_steps=NUM_STEPS,
-        layer_size=recipe.layer_size,
-    )
+    steps = int(recipe.total_timesteps) if recipe.like is None else steps_of(recipe.like)
+    ppo = dataclasses.replace(PracticeFlags().ppo, total_timesteps=steps, layer_size=recipe.layer_size)
+    return with_sizes(ppo)
 
 
 def steps_of(graph_path: Path) -> int:

@@ -97,12 +97,12 @@ def test_the_control_trains_for_as_many_steps_as_a_graph_took_in_all(tmp_path: P
 def test_practice_that_was_cut_off_is_not_begun_anew(tmp_path: Path) -> None:
     module = recipe("classic_playbook")
     path = graph_that_took(tmp_path / "graph", EnvSteps(train=1000))
-    wanted = module.Recipe(out=tmp_path)
-    assert module.practice_left(wanted, 500) == 500
+    wanted = module.Recipe(out=tmp_path, practice_timesteps=500)
+    assert module.practice_left(wanted) == 500
     with GraphStore.open(path, ENV) as store:
         store.commit_practice(Practice(("a",), 0, 400, 1.0), {}, ())
-    assert module.practice_left(wanted, 500) == 100
-    assert module.practice_left(wanted, 300) == 0
+    assert module.practice_left(wanted) == 100
+    assert module.practice_left(module.Recipe(out=tmp_path, practice_timesteps=300)) == 0
     assert recipe("classic_ppo").steps_of(path) == 1400
 
 

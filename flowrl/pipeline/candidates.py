@@ -1,4 +1,5 @@
-"""Refused skills that deserve another try: their code passed every check, but alone they were not learned.
+"""Refused skills that deserve another try: their code passed every check, but alone they were not learned, or
+no skill led to them.
 
 A skill that starts at the end of a long plan sees few start states when it is trained by itself. In practice
 it is one of many, and what it needs is brought about by policies that are trained along with it.

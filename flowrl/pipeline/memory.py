@@ -30,7 +30,7 @@ GIB = 2**30
 _FLOAT = 4
 
 _NUMBERS_A_STEP = 32
-"""Bytes of a rollout's step beside its observation: six numbers, a few flags; see flowrl.rl.ppo.Rollout."""
+"""Bytes of a rollout's step beside its observation: seven numbers, three flags; see flowrl.rl.ppo.Rollout."""
 
 SAFETY = 1.25
 """What the arrays that are counted are multiplied by: room for what is not (copies that XLA makes to reorder,

@@ -114,8 +114,7 @@ def practise(
     """
     began = time.monotonic()
     use_compilation_cache()
-    envs = CPU_ENVS if jax.default_backend() == "cpu" else None
-    ppo = dataclasses.replace(ppo, num_envs=ppo.num_envs or envs, num_steps=ppo.num_steps or NUM_STEPS)
+    ppo = with_sizes(ppo)
     with ExitStack() as stack:
         env_name = read_graph(graph_path).env_name
         world = make_world(env_name)
@@ -158,6 +157,12 @@ def practise(
             raise
         finish()
         return PracticeResult(store.graph, accepted, refused)
+
+
+def with_sizes(ppo: PPOConfig) -> PPOConfig:
+    """Settings with the sizes of practice where none are given."""
+    envs = CPU_ENVS if jax.default_backend() == "cpu" else None
+    return dataclasses.replace(ppo, num_envs=ppo.num_envs or envs, num_steps=ppo.num_steps or NUM_STEPS)
 
 
 def _bench(graph: SkillGraph, world: World, ppo: PPOConfig, seed: int) -> Workbench:
