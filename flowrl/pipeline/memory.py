@@ -89,7 +89,7 @@ class MemoryNeed:
     Attributes:
         starts: the trainer's banks of start states, and what the skills in training keep of their own.
         envs: the states of the envs that step.
-        rollout: what an update learns from.
+        rollouts: what an update learns from, and, where play goes on meanwhile, what is played then.
         parameters: of every slot, with Adam's two moments, their gradients and what becomes of them.
         update: the rollout in the order of slots and then of samples, and one minibatch of every slot on its
             way through the network and back.
@@ -99,7 +99,7 @@ class MemoryNeed:
 
     starts: int
     envs: int
-    rollout: int
+    rollouts: int
     parameters: int
     update: int
     preparing: int
@@ -108,12 +108,17 @@ class MemoryNeed:
     @property
     def total(self) -> int:
         """Bytes in all, with :data:`SAFETY`; updating and preparing take turns."""
-        held = self.starts + self.envs + self.rollout + self.parameters
+        held = self.starts + self.envs + self.rollouts + self.parameters
         return int(SAFETY * (held + max(self.update, self.preparing))) + self.programs
 
 
 def memory_need(
-    footprint: Footprint, shape: TrainerShape, num_minibatches: int, validation_episodes: int, platform: str
+    footprint: Footprint,
+    shape: TrainerShape,
+    num_minibatches: int,
+    validation_episodes: int,
+    platform: str,
+    num_rollouts: int = 1,
 ) -> MemoryNeed:
     """What a run of that shape needs.
 
@@ -123,13 +128,14 @@ def memory_need(
         num_minibatches: parts that a slot's rollout is cut into.
         validation_episodes: episodes that a skill is validated by, each from a start state of its own.
         platform: ``cpu`` or ``gpu``.
+        num_rollouts: that are held at a time.
     """
     steps = shape.batch * shape.num_steps
     worlds = max(shape.bank_size, validation_episodes)
     return MemoryNeed(
         starts=2 * shape.num_slots * shape.bank_size * footprint.start,
         envs=shape.batch * footprint.start,
-        rollout=steps * footprint.sample,
+        rollouts=num_rollouts * steps * footprint.sample,
         parameters=(3 + 2) * shape.num_slots * footprint.parameters,
         update=2 * steps * footprint.sample + 2 * (steps // num_minibatches) * footprint.forward,
         # Fresh worlds, the bank that is filled from them and the result; the executor's envs as they were
@@ -146,6 +152,7 @@ def require_memory(
     num_slots: int,
     available: AvailableMemory | None,
     slots_flag: str = "max_parallel_skills",
+    num_rollouts: int = 1,
 ) -> None:
     """Refuses sizes that the device's memory cannot hold, before anything is compiled.
 
@@ -154,6 +161,7 @@ def require_memory(
         num_slots: K, skills in training at a time.
         available: None where that is not known; then nothing is refused.
         slots_flag: by which the user chose K.
+        num_rollouts: that are held at a time.
 
     Raises:
         UserError: names the largest K that fits, or, where not even one skill does, the largest
@@ -167,7 +175,7 @@ def require_memory(
 
     def needed(shape: TrainerShape) -> int:
         episodes = config.validation.validation_episodes
-        return memory_need(footprint, shape, ppo.num_minibatches, episodes, platform).total
+        return memory_need(footprint, shape, ppo.num_minibatches, episodes, platform, num_rollouts).total
 
     if needed(asked) <= available.free:
         return

@@ -48,13 +48,12 @@ from flowrl.pipeline.sizes import ppo_settings, resolve_sizes
 from flowrl.pipeline.streams import stream_number
 from flowrl.pipeline.tasks import barred_actions
 from flowrl.pipeline.workbench import Workbench, build_workbench
-from flowrl.rl.practice import PracticeReport, PracticeTrainer
+from flowrl.rl.practice import ROLLOUTS, PracticeReport, PracticeTrainer
 from flowrl.rl.shared_network import policy_of, shared_params, with_more_policies, without_actions_of
 from flowrl.skills.evidence import EnvSteps
 from flowrl.skills.graph import Practice, SkillGraph
 from flowrl.store.graph_store import GraphStore
 from flowrl.store.manifest import read_graph
-from flowrl.worlds.base import World
 from flowrl.worlds.registry import make_world
 
 REPORT_EVERY = 8
@@ -114,15 +113,17 @@ def practise(
     """
     began = time.monotonic()
     use_compilation_cache()
-    ppo = with_sizes(ppo)
     with ExitStack() as stack:
         env_name = read_graph(graph_path).env_name
         world = make_world(env_name)
-        require_memory(world, RunConfig(env_name, ppo=ppo), 1, available_memory())
         store = stack.enter_context(GraphStore.open(graph_path, env_name, create=False))
         if not store.graph.nodes:
             raise UserError(f"{graph_path} has no accepted skill yet: there is nothing to practise.")
-        bench = _bench(store.graph, world, ppo, seed)
+        ppo = dataclasses.replace(with_sizes(ppo), layer_size=_layer_size(store.graph, ppo.layer_size))
+        config = RunConfig(env_name, ppo=ppo, start_states=START_WORLDS)
+        require_memory(world, config, 1, available_memory(), num_rollouts=ROLLOUTS)
+        bench = build_workbench(world, *resolve_sizes(ppo, 1, START_WORLDS), seed)
+        bench.compile_ahead()
 
         def emit(event: Event) -> None:
             if not isinstance(event, TrainingProgress):
@@ -165,17 +166,15 @@ def with_sizes(ppo: PPOConfig) -> PPOConfig:
     return dataclasses.replace(ppo, num_envs=ppo.num_envs or envs, num_steps=ppo.num_steps or NUM_STEPS)
 
 
-def _bench(graph: SkillGraph, world: World, ppo: PPOConfig, seed: int) -> Workbench:
+def _layer_size(graph: SkillGraph, asked: int | None) -> int | None:
+    """That of the graph's policies, None where no node says it; ``asked`` must be none other."""
     size = layer_size_of(graph)
-    if ppo.layer_size not in (None, size):
+    if asked not in (None, size):
         raise UserError(
-            f"--layer_size {ppo.layer_size}: the policies of this graph have {size}, and those of practice "
+            f"--layer_size {asked}: the policies of this graph have {size}, and those of practice "
             "take their place. Leave it out."
         )
-    ppo, shape = resolve_sizes(dataclasses.replace(ppo, layer_size=size), 1, START_WORLDS)
-    bench = build_workbench(world, ppo, shape, seed)
-    bench.compile_ahead()
-    return bench
+    return size
 
 
 class _Session:

@@ -36,6 +36,9 @@ from flowrl.rl.task import GOAL_FEATURES, GoalTable, Task, goal_features
 GameReward = Callable[[jax.Array, jax.Array], jax.Array]
 """``(before [B, D], after [B, D]) -> float32 [B]``: the game's own reward, read off snapshots."""
 
+ROLLOUTS = 2
+"""One to learn from, one to play into meanwhile."""
+
 
 @dataclass(frozen=True)
 class PracticeReport:
@@ -124,8 +127,7 @@ class PracticeTrainer:
         self._renew = compiled(put_rows, donate=(0,))
         self._starts = Starts.of(worlds, len(tasks))
         self._carry = self._first_carry()
-        # One to learn from, one to play into meanwhile.
-        self._rollouts = [self._empty_rollout() for _ in range(2)]
+        self._rollouts = [self._empty_rollout() for _ in range(ROLLOUTS)]
         self._ready: _Played | None = None
         self._learner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="flowrl learns")
 

@@ -21,6 +21,8 @@ from flowrl.pipeline import bench_llm as bench
 from flowrl.pipeline.probing import random_play
 from flowrl.worlds.registry import make_world
 
+pytestmark = pytest.mark.xdist_group("bench_llm")  # one worker makes the bank of random play
+
 NAMES = ("playbook", "gpt-4o-mini")
 
 

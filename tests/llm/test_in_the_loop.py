@@ -1,6 +1,7 @@
 """The main job with a language model: the real command, the real openai client, a real HTTP server.
 
-One graph of two skills is learned once for all tests here, then replayed, rewound and gone on with.
+One graph of two skills is learned once for all tests here, then replayed, rewound and gone on with. One
+worker runs them all: what takes long is compiling, and all of them need the same programs.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 from loopback import KEY, WORLD, LoopbackServer, echoes_the_key, status
 
 from flowrl.llm.recorder import read_records
+from flowrl.store.journal import read_journal
+from flowrl.store.manifest import read_graph
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("in_the_loop")]
 
 SMALL = {
     "--num_envs": "64",
@@ -60,6 +62,7 @@ def bottomup(
     *flags: str,
     server: LoopbackServer | None,
     wandb: bool = False,
+    refine: bool = False,
     module: str = "flowrl.bottomup",
 ) -> Done:
     """``python -m flowrl.bottomup`` on ``graph_path``; without a server it has neither key nor network."""
@@ -72,8 +75,8 @@ def bottomup(
         environment["PYTHONPATH"] = str(graph_path.parent / "no_network")
     command = [sys.executable, "-m", module, "--env_name", WORLD, "--graph-path", str(graph_path)]
     command += [*itertools.chain(*SMALL.items()), "--use_wandb" if wandb else "--no-use_wandb", *flags]
-    # Without the analyst: how often it is asked depends on what training gave.
-    command += ["--no-refine"]
+    # A model's analyst is left out: how often it is asked depends on what training gave.
+    command += ["--refine" if refine else "--no-refine"]
     # Away from the repository: a .env of the person who runs the tests must not be found.
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=600, cwd=graph_path.parent
@@ -100,30 +103,20 @@ def server(playbook_folder: Path) -> Iterator[LoopbackServer]:
         yield loopback
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the graph ``graph`` that the README's command made, and what it printed; never changed.
-
-    It is made once, also when several pytest workers share the tests.
-    """
-    root = tmp_path_factory.getbasetemp()
-    shared = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "in_the_loop"
-    with FileLock(f"{shared}.lock"):
-        if not shared.exists():
-            making = shared.with_name("in_the_loop_unfinished")
-            shutil.rmtree(making, ignore_errors=True)
-            making.mkdir()
-            playbook = Path(str(resources.files("flowrl.llm") / "playbook" / WORLD))
-            with LoopbackServer(playbook) as loopback:
-                run = bottomup(
-                    making / "graph", "--llm_name", "gpt-4o-mini", "--max_nodes", "2",
-                    server=loopback, wandb=True,
-                )  # fmt: skip
-                asked = [[request.model, request.authorization] for request in loopback.requests]
-            text = json.dumps({"code": run.code, "out": run.out, "err": run.err, "asked": asked})
-            (making / "run.json").write_text(text)
-            making.rename(shared)
-    return shared
+    """A folder with the graph ``graph`` that the README's command made, and what it said; never changed."""
+    root = tmp_path_factory.mktemp("in_the_loop")
+    playbook = Path(str(resources.files("flowrl.llm") / "playbook" / WORLD))
+    with LoopbackServer(playbook) as loopback:
+        run = bottomup(
+            root / "graph", "--llm_name", "gpt-4o-mini", "--max_nodes", "2", server=loopback, wandb=True
+        )
+        asked = [[request.model, request.authorization] for request in loopback.requests]
+    (root / "run.json").write_text(
+        json.dumps({"code": run.code, "out": run.out, "err": run.err, "asked": asked})
+    )
+    return root
 
 
 @pytest.fixture
@@ -173,6 +166,33 @@ def test_a_recorded_run_replays_to_the_same_graph_without_a_network(learned: Pat
         assert other["llm"]["total"]["cost"] == "free"
     assert first["edges"] == second["edges"]
     assert second["failures"] == []
+
+
+def test_the_playbook_goes_on_with_it_and_what_does_not_fit_is_refused(graph_path: Path) -> None:
+    before = read_graph(graph_path, WORLD)
+    last = read_journal(graph_path / "journal.jsonl")[-1]
+    assert (last["kind"], last["accepted"]) == ("RunFinished", 2)
+    for flags, said in {
+        "--max_nodes 9 --current_i 7": "holds 2 nodes",
+        "--max_nodes 9 --layer_size 16": "Give --layer_size 64",
+    }.items():
+        refused = bottomup(graph_path, "--llm_name", "playbook", *flags.split(), server=None)
+        assert refused.code == 2
+        error = refused.err.splitlines()[-1]
+        assert error.startswith("error: ")
+        assert said in error
+    assert read_graph(graph_path, WORLD) == before
+
+    run = bottomup(graph_path, "--llm_name", "playbook", "--max_nodes", "3", refine=True, server=None)
+    assert run.code == 0, run.err
+    assert "accepted 2 make_wood_pickaxe" in run.out + run.err
+    after = read_graph(graph_path, WORLD)
+    assert after.nodes[:2] == before.nodes
+    node = after.nodes[2]
+    assert (node.name, node.llm["proposer"]) == ("make_wood_pickaxe", "playbook")
+    assert [skill for skill, _ in node.plan] == ["collect_wood", "place_table"]
+    assert node.evidence.episodes == 64
+    assert node.evidence.success_low >= 0.4
 
 
 def test_the_parallel_command_with_four_slots_and_wandb(tmp_path: Path, server: LoopbackServer) -> None:

@@ -37,13 +37,16 @@ def test_worked_arithmetic() -> None:
     # B = 2 * 4 = 8 envs; 8 * 8 = 64 env steps a rollout, of which a minibatch has 64 / 4 = 16.
     assert need.starts == 2 * 2 * 16 * 1000
     assert need.envs == 8 * 1000
-    assert need.rollout == 64 * 10
+    assert need.rollouts == 64 * 10
     assert need.parameters == 5 * 2 * 500
     assert need.update == 2 * 640 + 2 * 16 * 100
     # 20 worlds to validate in are more than 16 start states; 12 policies see 8 envs each.
     assert need.preparing == (3 * 20 + 2 * 8) * 1000 + 12 * (8 * 100 + 500)
     held = 64_000 + 8_000 + 640 + 5_000
     assert need.total == int(SAFETY * (held + 91_600)) + PROGRAMS["gpu"]
+    # Practice plays into a second rollout while it learns from the first.
+    two = memory_need(FOOTPRINT, SHAPE, 4, 20, "gpu", num_rollouts=2)
+    assert two.total == int(SAFETY * (held + 640 + 91_600)) + PROGRAMS["gpu"]
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(TrainerShape)][:3])

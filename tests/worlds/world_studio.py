@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import functools
-import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from filelock import FileLock
 
 from flowrl.rl.environment import EnvPrograms, Placed
 from flowrl.worlds.registry import make_world
@@ -59,18 +56,15 @@ def replaced(tree: Any, **fields: Any) -> Any:
 
 
 class Studio:
-    """Made once a test process and world; compiling takes half a minute, so processes take turns at it."""
+    """Made once a test process and world: compiling takes half a minute."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.world: Any = make_world(name)
         self.programs = EnvPrograms(self.world, BATCH)
         self.spec = self.world.snapshot_spec
-        lock = Path(os.environ["JAX_COMPILATION_CACHE_DIR"], f"{name}.lock")
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):
-            self.fresh: Placed = self.programs.fresh(jax.random.key(1), BATCH)
-            self.step(self.fresh.states, 0)
+        self.fresh: Placed = self.programs.fresh(jax.random.key(1), BATCH)
+        self.step(self.fresh.states, 0)
 
     @property
     def full(self) -> bool:
