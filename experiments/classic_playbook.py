@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
+from flowrl.cli import guarded
 from flowrl.config import PPOConfig, RunConfig, ValidationConfig
 from flowrl.llm.config import LlmConfig
+from flowrl.report.commands.flags import parse_flags
+
+GOES_ON = " The same command goes on from what was kept last."
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,15 @@ def practice_left(recipe: Recipe) -> int:
     return max(recipe.practice_timesteps - sum(practice.env_steps for practice in practices), 0)
 
 
-def main(recipe: Recipe) -> None:
+def interrupted(recipe: Recipe) -> bool:
+    """Whether the last run was cut off: skills that were practised may not have been validated."""
+    from flowrl.store.journal import read_journal
+
+    last = read_journal(recipe.out / "graph" / "journal.jsonl")[-1]
+    return last["kind"] != "RunFinished" or bool(last["reason"])
+
+
+def main(recipe: Recipe) -> int:
     """Learns, practises, plays, writes the result."""
     from rich.console import Console
 
@@ -101,13 +112,15 @@ def main(recipe: Recipe) -> None:
             run_bottomup(config, LlmConfig(llm_name="playbook"), [view], parallel)
         except RunStopped as stopped:
             print(f"went on to practise without the rest: {stopped}")
-    if left := practice_left(recipe):
-        ppo = dataclasses.replace(PracticeFlags().ppo, total_timesteps=left)
+    left = practice_left(recipe)
+    if left or interrupted(recipe):
+        ppo = PracticeFlags().ppo
+        ppo = dataclasses.replace(ppo, total_timesteps=left or ppo.total_timesteps)
         validation = config.validation
         with terminal_view() as view:
             practise(
                 config.graph_path, ppo, recipe.seed, validation.success_state_rate,
-                validation.validation_episodes, [view],
+                validation.validation_episodes, [view], train=left > 0,
             )  # fmt: skip
     played = play_graph(config.graph_path, None, recipe.episodes, recipe.max_steps, recipe.seed)
     measured = measure_graph(played)
@@ -115,7 +128,10 @@ def main(recipe: Recipe) -> None:
     (recipe.out / "result.json").write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
     draw_evaluation(measured, recipe.out / "achievements.png")
     render_evaluation(measured, Console())
+    return 0
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Recipe, description=__doc__))
+    sys.exit(
+        guarded(lambda: main(parse_flags(Recipe, sys.argv[1:], "classic_playbook.py", __doc__)), GOES_ON)
+    )

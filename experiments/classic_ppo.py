@@ -4,19 +4,23 @@
     python experiments/classic_ppo.py --like exp/classic_playbook/graph    # as many steps as that graph took
 
 The trainer, the network, the sizes, PPO's settings and the counting of env steps are those of the recipe's
-practice. Writes OUT/result.json; the same command goes on where it stopped.
+practice, but the learning rate ends at 0, not at a tenth. Writes OUT/result.json; the same command goes on
+where it stopped.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
+from flowrl.cli import guarded
 from flowrl.config import PPOConfig
 from flowrl.errors import UserError
+from flowrl.report.commands.flags import parse_flags
+
+GOES_ON = " The same command goes on from what was kept last."
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Recipe:
     out: Path = Path("exp/classic_ppo/")
     """Folder for the policy, its curves and its scores."""
 
-    total_timesteps: float = 1e7
+    total_timesteps: int = 10_000_000
     """Env steps to train for."""
 
     layer_size: int = 256
@@ -50,7 +54,7 @@ def ppo_config(recipe: Recipe) -> PPOConfig:
     from flowrl.pipeline.practice import with_sizes
     from flowrl.report.commands.practice import PracticeFlags
 
-    steps = int(recipe.total_timesteps) if recipe.like is None else steps_of(recipe.like)
+    steps = recipe.total_timesteps if recipe.like is None else steps_of(recipe.like)
     ppo = dataclasses.replace(PracticeFlags().ppo, total_timesteps=steps, layer_size=recipe.layer_size)
     return with_sizes(ppo)
 
@@ -69,7 +73,7 @@ def steps_of(graph_path: Path) -> int:
     return steps
 
 
-def main(recipe: Recipe) -> None:
+def main(recipe: Recipe) -> int:
     """Trains, plays, writes the result."""
     from rich.console import Console
 
@@ -88,7 +92,8 @@ def main(recipe: Recipe) -> None:
             [view],
         )
     render_evaluation(measured, Console())
+    return 0
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Recipe, description=__doc__))
+    sys.exit(guarded(lambda: main(parse_flags(Recipe, sys.argv[1:], "classic_ppo.py", __doc__)), GOES_ON))

@@ -1,15 +1,19 @@
 """The command ``flowrl``: finds the command, runs it, and turns errors into one line and an exit code.
 
-Exit codes: 0 success, 1 the answer is no, 2 bad input, 3 stopped early and resumable, 130 interrupted.
+Exit codes: 0 success, 1 the answer is no, 2 bad input, 3 stopped early and resumable, 130 interrupted
+(by Ctrl-C or SIGTERM).
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from flowrl.errors import FlowrlError, UserError, nearest
@@ -25,7 +29,7 @@ _GOES_ON = {
     "bottomup": _LAST_SKILL,
     "bottomup-parallel": _LAST_SKILL,
     "ppo": " The same command goes on from what was kept last.",
-    "practice": " What was kept of it last is in force; the same command goes on from there.",
+    "practice": " What was kept of it last is in force; another practice goes on from there.",
 }
 _THE_DISK_S_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -86,16 +90,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_command(name: str, args: Sequence[str], prog: str) -> int:
-    """Runs one command; every error that is not a bug ends as a line on stderr and an exit code."""
+    """Runs one command, as :func:`guarded` does."""
+    return guarded(lambda: COMMANDS[name].load()(args, prog), _GOES_ON.get(name, ""))
+
+
+def guarded(body: Callable[[], int], goes_on: str = "") -> int:
+    """Calls ``body``; every error that is not a bug ends as a line on stderr and an exit code.
+
+    Args:
+        goes_on: what to say to those who interrupt it.
+    """
     try:
-        return COMMANDS[name].load()(args, prog)
+        with _interrupted_by_sigterm():
+            return body()
     except SystemExit as ended:  # tyro's --help
         return ended.code if isinstance(ended.code, int) else 0
     except FlowrlError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        again = _GOES_ON.get(name, "")
-        return _fail(f"interrupted.{again}", _EXIT_INTERRUPTED, label="")
+        return _fail(f"interrupted.{goes_on}", _EXIT_INTERRUPTED, label="")
     except BrokenPipeError:
         # The reader (head, a pager) has gone; Python must not complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -108,6 +121,23 @@ def run_command(name: str, args: Sequence[str], prog: str) -> int:
         # Most commands never load JAX, and this must not either.
         if (compiled := sys.modules.get("flowrl.rl.compiled")) is not None:
             compiled.finish_compiling()
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """SIGTERM, as of ``kill``, Slurm and containers, ends a command as Ctrl-C does: all is put away."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def overview(group: str = "") -> str:

@@ -25,7 +25,8 @@ class PPOConfig:
     """Proximal policy optimisation (arXiv 1707.06347), the same for every skill of a run."""
 
     total_timesteps: int = 2_000_000
-    """Budget of one skill, in env steps summed over all envs. Training stops earlier on success."""
+    """Budget in env steps, summed over all envs. In bottomup: of one skill, whose training stops earlier on
+    success."""
 
     num_envs: int | None = None
     """Envs that step side by side. Left out: chosen from the device."""
@@ -34,7 +35,8 @@ class PPOConfig:
     """Env steps of each env between two updates. Left out: chosen from the device."""
 
     layer_size: int | None = None
-    """Units in each hidden layer of the policy and of the value net. Left out: chosen from the device."""
+    """Units in each hidden layer of the policy and of the value net. Left out: the graph's, where there is
+    one, else chosen from the device."""
 
     lr: float = 1e-3
     """Adam's learning rate."""
@@ -64,7 +66,7 @@ class PPOConfig:
     """Parts that a batch is cut into in each pass; num_envs * num_steps must be a multiple of it."""
 
     anneal_lr: bool = False
-    """Lower the learning rate linearly to 0 over total_timesteps."""
+    """Lower the learning rate linearly over total_timesteps: to 0, in practice to a tenth."""
 
 
 @dataclass(frozen=True)

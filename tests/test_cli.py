@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -316,6 +318,22 @@ def test_errors_become_a_line_and_an_exit_code(
 ) -> None:
     command_that(monkeypatch, raised)
     assert run(capsys, "bottomup") == (code, "", said)
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body(_args: Any, _prog: str) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+        return 0
+
+    command = types.SimpleNamespace(load=lambda: body, summary="")
+    monkeypatch.setitem(cli.COMMANDS, "bottomup", command)
+    before = signal.getsignal(signal.SIGTERM)
+    code, _, err = run(capsys, "bottomup")
+    assert (code, err.startswith("interrupted.")) == (130, True)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,17 +120,21 @@ def measure_graph(done: PlayedGraph) -> dict[str, Any]:
 
     Returns:
         The shape of DESIGN 5.9 (``episodes``, ``achievements``, ``return_percent``, ``score``, ``length``),
-        with ``deaths`` by cause, ``targets`` (where plans get stuck), ``skills`` (each one's success alone
-        and inside the episodes) and ``maintenance`` (the rules).
+        with ``deaths`` by cause, ``targets``, ``skills`` (each one's success alone and inside the episodes)
+        and ``maintenance`` (the rules). Of each target: ``reached`` and ``gave_up``, shares of the episodes;
+        ``stuck_at``, by skill the share that ended without it where that skill's step of its plan was next;
+        and its ``plan``.
     """
     does, played = done.player.does, done.played
     reached, rested = np.asarray(played.reached), np.asarray(played.rested)
+    at = done.player.agent.standing_at(np.asarray(played.end))
     return {
         **score_episodes(done.ended, done.bench.world),
         "targets": {
             name: {
                 "reached": float(reached[:, row].mean()),
                 "gave_up": float((rested[:, row] > 0).mean()),
+                "stuck_at": _shares_by_skill(at[~reached[:, row], row], does.policies, len(at)),
                 "plan": does.plans[row].to_json(),
             }
             for row, name in enumerate(does.targets)
@@ -139,6 +144,12 @@ def measure_graph(done: PlayedGraph) -> dict[str, Any]:
         "max_steps": done.max_steps,
         "seed": done.seed,
     }
+
+
+def _shares_by_skill(rows: np.ndarray, names: Sequence[str], episodes: int) -> dict[str, float]:
+    """How many of ``episodes`` each skill occurs in, the most first; ``rows`` are numbers of skills."""
+    counts = Counter(rows.tolist())
+    return {names[row]: count / episodes for row, count in counts.most_common()}
 
 
 def bench_for(graph: SkillGraph, world: World, seed: int) -> Workbench:
@@ -208,8 +219,8 @@ def worth_of_achievements(end: np.ndarray, world: World) -> np.ndarray:
 def deaths_by_cause(ended: Episodes, world: World) -> dict[str, float]:
     """Shares of all episodes, told from the last two snapshots: the stock game gives no cause.
 
-    ``lava``: more health lost at once than any creature takes while awake. ``asleep``: killed while
-    sleeping. ``hunger``, ``thirst``, ``exhaustion``: one point lost while that vital was 0. Else ``fight``.
+    ``lava``: ended on it. ``asleep``: killed while sleeping. ``hunger``, ``thirst``, ``exhaustion``: one
+    point lost while that vital was 0. Else ``fight``.
     """
     spec, facts = world.snapshot_spec.columns, world.snapshot_spec.fact_columns
     lost = ended.before[:, facts["vital:health"]] - ended.end[:, facts["vital:health"]]
@@ -221,8 +232,8 @@ def deaths_by_cause(ended: Episodes, world: World) -> dict[str, float]:
         causes[name] = float((left & rows).mean())
         left &= ~rows
 
+    claim("lava", ended.end[:, spec["closest_blocks.lava.distance"]] == 0)
     claim("asleep", (ended.before[:, spec["sleeping"]] > 0) & (lost > 1))
-    claim("lava", lost > 2)
     for name, vital in (("hunger", "food"), ("thirst", "drink"), ("exhaustion", "energy")):
         claim(name, (ended.before[:, facts[f"vital:{vital}"]] <= 0) & (lost <= 1))
     claim("fight", np.ones_like(left))

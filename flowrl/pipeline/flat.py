@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowrl.config import PPOConfig
+from flowrl.config import PPOConfig, RunConfig
 from flowrl.errors import GraphError
+from flowrl.pipeline.available_memory import available_memory
 from flowrl.pipeline.evaluate import Episodes, score_episodes
 from flowrl.pipeline.events import (
     Listener,
@@ -28,6 +29,7 @@ from flowrl.pipeline.events import (
 from flowrl.pipeline.flat_checkpoint import FlatFolder, Kept
 from flowrl.pipeline.fresh_worlds import START_WORLDS, renewed_worlds
 from flowrl.pipeline.game_reward import game_reward
+from flowrl.pipeline.memory import require_memory
 from flowrl.pipeline.run import use_compilation_cache
 from flowrl.pipeline.sizes import resolve_sizes
 from flowrl.pipeline.workbench import Workbench, build_workbench
@@ -73,11 +75,13 @@ def train_flat(
         sizes.
 
     Raises:
-        UserError: ``out`` holds a policy that was trained with other settings or for longer.
+        UserError: ``out`` holds a policy that was trained with other settings or for longer, or memory is
+            too small.
         GraphError: what it holds is damaged, or another process is at it.
     """
     use_compilation_cache()
     world = make_world(env_name)
+    require_memory(world, RunConfig(env_name, ppo=ppo, start_states=START_WORLDS), 1, available_memory())
     ppo, shape = resolve_sizes(ppo, 1, START_WORLDS)
     settings = _settings(env_name, ppo, max_steps, seed)
     per_update = shape.batch * shape.num_steps

@@ -23,5 +23,14 @@ def renewed_worlds(bench: Workbench, update: int, size: int, stream: int = 0) ->
     if update % RENEW_EVERY:
         return None
     count = min(RENEWED, size)
-    at = (update // RENEW_EVERY * count) % max(size - count + 1, 1)
+    at = part_to_renew(update // RENEW_EVERY - 1, count, size)
     return bench.training_worlds(stream + update, count), at
+
+
+def part_to_renew(turn: int, count: int, size: int) -> int:
+    """The first of ``count`` of ``size`` rows whose turn it is, counted from 0: all rows take turns.
+
+    The last part is moved back to where it fits.
+    """
+    parts = -(-size // count)
+    return min(turn % parts * count, size - count)

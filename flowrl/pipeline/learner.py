@@ -15,6 +15,7 @@ from flowrl.codegen.check import restore
 from flowrl.config import RunConfig
 from flowrl.errors import ProposalRefused
 from flowrl.pipeline.events import Listener, SkillValidated, StageStarted, TrainingProgress
+from flowrl.pipeline.fresh_worlds import part_to_renew
 from flowrl.pipeline.jobs import TrainingJob
 from flowrl.pipeline.library import LearnedSkill, SkillLibrary
 from flowrl.pipeline.maintenance import lowest_vitals
@@ -197,8 +198,8 @@ class SkillInTraining:
         self._refresh_cost = self.env_steps.prepare - before + 20 * part
         self._refreshed += self._refresh_cost
         if fresh is not None and fresh.rows == part:
-            at = self._refreshes * part % size
-            self._bench.trainer.refresh(self.slot, self._varied(fresh), min(at, size - part))
+            at = part_to_renew(self._refreshes, part, size)
+            self._bench.trainer.refresh(self.slot, self._varied(fresh), at)
             self._refreshes += 1
 
     @property

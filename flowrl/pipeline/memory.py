@@ -196,8 +196,8 @@ def require_memory(
         + (
             f"Use --num_envs {sizes[fit - 1]}{f' --{slots_flag} 1' if num_slots > 1 else ''}."
             if fit
-            else "No smaller number fits either: use a smaller --start_states, --validation_episodes or "
-            "--layer_size, or a device with more memory."
+            else "No smaller number fits either: use less of what else takes memory (--num_steps, "
+            "--layer_size, --start_states, --validation_episodes), or a device with more of it."
         )
     )
 

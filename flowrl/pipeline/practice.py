@@ -95,6 +95,7 @@ def practise(
     wanted: float,
     episodes: int,
     listeners: Sequence[Listener],
+    train: bool = True,
 ) -> PracticeResult:
     """Trains all skills of a graph, and those that were refused for want of success, in whole episodes.
 
@@ -106,6 +107,7 @@ def practise(
         wanted: what the lower end of a refused skill's success rate must reach to be accepted.
         episodes: to validate it on.
         listeners: who is told what happens.
+        train: False where a practice was interrupted after its training: only what was refused is validated.
 
     Raises:
         UserError: the graph has no skill yet, or another ``layer_size``.
@@ -143,14 +145,14 @@ def practise(
             probing = ProbeBankBuilder(bench)
             probing.add_random_play()
             library = load_library(store, bench, probing)
-            tracer = stack.enter_context(Tracer())
-            candidates = find_candidates(store, world, tracer, probing.bank(), emit)
+            with Tracer() as tracer:
+                candidates = find_candidates(store, world, tracer, probing.bank(), emit)
             for candidate in candidates:
                 library.add(candidate.skill(world))
             session = _Session(store, library, bench, candidates, ppo, emit)
-            session.train()
+            if train:
+                session.train()
             accepted, refused = session.prove(wanted, episodes)
-            session.keep()
         except BaseException as error:
             # Where the disk is full, the journal fails too: the first error is the one to be seen.
             with suppress(GraphError):
@@ -247,7 +249,7 @@ class _Session:
         return params
 
     def train(self) -> None:
-        """Practises until the budget is spent, and keeps the policies every :data:`KEEP_EVERY` env steps."""
+        """Practises until the budget is spent; keeps the policies every :data:`KEEP_EVERY` env steps."""
         bench, budget = self._bench, self._ppo.total_timesteps
         per_update = bench.shape.batch * bench.shape.num_steps
         updates = -(-budget // per_update)
@@ -274,18 +276,15 @@ class _Session:
                     TrainingProgress(PRACTICE, self._env_steps, budget, rate, None, None, window.shown())
                 )
                 window.clear()
-            if self._env_steps // KEEP_EVERY > kept and update < updates:
+            if self._env_steps // KEEP_EVERY > kept or update == updates:
                 kept = self._env_steps // KEEP_EVERY
-                self.keep()
+                self._keep()
         last = self._curves[-1]
         achieved = last["achieved"] if last["episodes"] else None
         self._emit(Practised(self._names, self._env_steps, achieved))
 
-    def keep(self) -> None:
-        """Puts the policies on disk as they are now, in the place of what was kept of this practice before.
-
-        At the end, only once everything else is done: what is cut off before is done again.
-        """
+    def _keep(self) -> None:
+        """Puts the policies on disk as they are now, in place of what was kept of this practice before."""
         shape = self._bench.shape
         self._store.commit_practice(
             Practice(

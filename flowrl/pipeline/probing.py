@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from flowrl.codegen.transitions import ProbeBank, Transitions
@@ -15,7 +14,8 @@ from flowrl.pipeline.compilation_cache import use_compilation_cache
 from flowrl.pipeline.library import LearnedSkill
 from flowrl.pipeline.sizes import resolve_sizes
 from flowrl.pipeline.workbench import Workbench, build_workbench, tree_to_states
-from flowrl.rl.environment import Placed, Seen
+from flowrl.rl.compiled import step_keys
+from flowrl.rl.environment import Placed, Seen, rows_of
 from flowrl.store.arrays import Tree
 from flowrl.worlds.base import World
 
@@ -77,7 +77,7 @@ class ProbeBankBuilder:
         """
         begun = tree_to_states(starts, self._like)
         rows = np.arange(self._bench.programs.batch) % begun.rows
-        placed: Placed = jax.tree.map(lambda leaf: jnp.array(leaf[rows]), begun)
+        placed: Placed = rows_of(begun, rows)
         self._starts.append(np.asarray(begun.seen.snapshot[: START_STATES // 4]))
         chooser = self._bench.episodes.chooser(skill.task, skill.params, placed.seen)
         self._play(placed, chooser, SKILL_STEPS)
@@ -93,8 +93,8 @@ class ProbeBankBuilder:
         alive = np.ones(len(start), bool)
         rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for step in range(steps):
-            step_key = jax.random.fold_in(key, step)
-            placed = self._bench.programs.advance(placed.states, choose(placed.seen, step_key), step_key)
+            action_key, env_key = step_keys(key, step)
+            placed = self._bench.programs.advance(placed.states, choose(placed.seen, action_key), env_key)
             now = np.asarray(placed.seen.snapshot)
             rows.append((start[alive], prev[alive], now[alive]))
             alive &= ~np.asarray(placed.seen.died | placed.seen.time_up)

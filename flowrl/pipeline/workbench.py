@@ -15,7 +15,7 @@ from flowrl.config import PPOConfig
 from flowrl.errors import GraphError
 from flowrl.pipeline.sizes import ppo_settings
 from flowrl.rl.compiled import compile_ahead, compiled
-from flowrl.rl.environment import EnvPrograms, Placed
+from flowrl.rl.environment import EnvPrograms, Placed, where_rows
 from flowrl.rl.episodes import EpisodeRunner
 from flowrl.rl.executor import PlanExecutor
 from flowrl.rl.trainer import SlotTrainer, TrainerShape
@@ -125,11 +125,7 @@ def build_workbench(world: World, ppo: PPOConfig, shape: TrainerShape, seed: int
 def _every_second_varied(world: World, states: Any, lowest: jax.Array, keys: jax.Array) -> Any:
     changed = jax.vmap(world.varied, in_axes=(0, None, 0))(states, lowest, keys)
     second = jnp.arange(keys.shape[0]) % 2 == 1
-
-    def choose(was: jax.Array, now: jax.Array) -> jax.Array:
-        return jnp.where(second.reshape((-1,) + (1,) * (was.ndim - 1)), now, was)
-
-    return jax.tree.map(choose, states, changed)
+    return where_rows(second, changed, states)
 
 
 def states_to_tree(placed: Placed) -> dict[str, np.ndarray]:

@@ -27,14 +27,16 @@ def counted(total: int, what: str, console: Console) -> Iterator[Callable[[int],
 def render_evaluation(measured: Mapping[str, Any], console: Console) -> None:
     """Achievements with their intervals, the episode's sums, where plans got stuck, and how skills fared."""
     table = Table(title=f"{measured['env_name']}: {measured['episodes']} episodes in fresh worlds")
-    for column in ("achievement", "rate", "95% interval", "gave up"):
-        table.add_column(column, justify="left" if column == "achievement" else "right")
+    table.add_column("achievement", no_wrap=True)
+    for column in ("rate", "95% interval", "gave up"):
+        table.add_column(column, justify="right")
+    table.add_column("ended without it at")
     targets = measured.get("targets", {})
     for name, entry in measured["achievements"].items():
         target = targets.get(f"achievement:{name}")
         gave_up = f"{target['gave_up']:.1%}" if target else "-"
         interval = f"{entry['low']:.1%} to {entry['high']:.1%}"
-        table.add_row(name, f"{entry['rate']:.1%}", interval, gave_up)
+        table.add_row(name, f"{entry['rate']:.1%}", interval, gave_up, _most_stuck(target))
     console.print(table)
     for name, target in targets.items():
         if not name.startswith("achievement:"):
@@ -58,6 +60,12 @@ def render_evaluation(measured: Mapping[str, Any], console: Console) -> None:
         console.print(f"in charge: {shown}")
     if measured.get("maintenance"):
         console.print(f"rules that go before any target: {', '.join(measured['maintenance'])}")
+
+
+def _most_stuck(target: Mapping[str, Any] | None) -> str:
+    """The two steps of a target's plan at which most episodes ended that had not reached it."""
+    stuck = list(target["stuck_at"].items())[:2] if target else []
+    return ", ".join(f"{skill} {share:.0%}" for skill, share in stuck)
 
 
 def _skill_table(skills: Mapping[str, Mapping[str, Any]]) -> Table:

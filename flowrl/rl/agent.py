@@ -16,9 +16,9 @@ import numpy as np
 
 from flowrl.rl.agent_program import AgentProgram, ProgramTable, standing
 from flowrl.rl.calls import Calls, no_calls, note_calls
-from flowrl.rl.compiled import compiled
-from flowrl.rl.environment import EnvPrograms, Placed, Seen
-from flowrl.rl.network import ActorCritic, play
+from flowrl.rl.compiled import compiled, step_keys
+from flowrl.rl.environment import EnvPrograms, Placed, Seen, rows_of, where_rows
+from flowrl.rl.network import ActorCritic, apply_of, play
 from flowrl.rl.pursuit import Pursuit, nothing_pursued, pursue
 from flowrl.rl.shared_network import apply_shared, shared_by
 from flowrl.rl.task import GoalTable, Task, goal_features
@@ -95,7 +95,7 @@ class Agent:
         policies: Sequence[Any],
     ) -> None:
         self.programs = programs
-        self._network = network
+        self._apply = apply_of(network)
         shared = shared_by(policies)
         self._one_network = shared is not None
         self._policies = (
@@ -133,6 +133,12 @@ class Agent:
             rows = min(self.programs.batch, worlds.rows - first)
             parts.append(self._play_batch(worlds, first, rows, max_steps, key, on_progress))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: worlds.rows], *parts)
+
+    def standing_at(self, snapshots: np.ndarray) -> np.ndarray:
+        """Whose step of each target's plan ``[E, G]`` snapshots ``[E, D]`` stand at: rows of the policies."""
+        step = np.asarray(standing(self._table, jnp.asarray(snapshots)).step)
+        policy = np.broadcast_to(np.asarray(self._table.policy), (len(step), *self._table.policy.shape))
+        return np.take_along_axis(policy, step[:, :, None], axis=2)[:, :, 0]
 
     def watch(self, worlds: Placed, episode: int, max_steps: int, key: jax.Array) -> Iterator[Moment]:
         """An episode of :meth:`play`, played again: before every step, then once more after the last.
@@ -183,14 +189,14 @@ class Agent:
         The states last until the next ones are asked for: the env's step takes their memory.
         """
         rows = np.arange(first, first + self.programs.batch) % worlds.rows
-        placed: Placed = jax.tree.map(lambda leaf: jnp.array(leaf[rows]), worlds)
+        placed: Placed = rows_of(worlds, rows)
         batch_key = jax.random.fold_in(key, first)
         pursuit = self.begin(placed.seen)
         for step in range(max_steps):
-            step_key = jax.random.fold_in(batch_key, step)
-            actions, pursuit = self.act(placed.seen, pursuit, step_key)
+            action_key, env_key = step_keys(batch_key, step)
+            actions, pursuit = self.act(placed.seen, pursuit, action_key)
             yield pursuit, placed
-            placed = self.programs.advance(placed.states, actions, step_key)
+            placed = self.programs.advance(placed.states, actions, env_key)
         yield pursuit, placed
 
     def _choose(
@@ -210,10 +216,6 @@ class Agent:
             return apply_shared(self._apply, policies, which, tiles, features)[0]
         logits = jax.vmap(lambda params: self._apply(params, tiles, features)[0])(policies)
         return jnp.take_along_axis(logits, which[None, :, None], axis=0)[0]
-
-    def _apply(self, params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
-        output: Any = self._network.apply({"params": params}, tiles, features)
-        return output
 
 
 def _look_at(
@@ -260,9 +262,5 @@ def _record(
         charge=old.charge + in_charge,
         calls=note_calls(table, old.calls, was, now, before, seen.snapshot, seen.died),
     )
-    played = jax.tree.map(
-        lambda left, going: jnp.where(episode.ended.reshape((-1,) + (1,) * (left.ndim - 1)), left, going),
-        old,
-        new,
-    )
+    played = where_rows(episode.ended, old, new)
     return _Episode(episode.ended | seen.died | seen.time_up, played)

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import jax
@@ -17,6 +18,13 @@ from jax.sharding import SingleDeviceSharding
 def split_key(key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """``(the next key, one to use now)``, as one small program."""
     parts = jax.random.split(key)
+    return parts[0], parts[1]
+
+
+@jax.jit
+def step_keys(key: jax.Array, step: int) -> tuple[jax.Array, jax.Array]:
+    """``(to choose actions with, to step envs with)`` in one step of what ``key`` is for."""
+    parts = jax.random.split(jax.random.fold_in(key, step))
     return parts[0], parts[1]
 
 
@@ -80,25 +88,39 @@ def compile_ahead(programs: Sequence[Ahead]) -> None:
             finally:
                 event.set()
 
-    threading.Thread(target=work, name=_THREAD).start()
+    threading.Thread(target=work, name=_COMPILES).start()
 
 
-_THREAD = "flowrl compiles ahead"
+def run_aside(function: Callable[..., Any], *args: Any) -> Future[Any]:
+    """Calls a function on another thread. A process that ends meanwhile has to :func:`finish_compiling`."""
+    future: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(function(*args))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, name=_RUNS).start()
+    return future
+
+
+_COMPILES, _RUNS = "flowrl compiles ahead", "flowrl runs aside"
 _ending = threading.Event()
 
 
 def finish_compiling() -> None:
-    """Waits for the program that is being compiled in the background, if any: XLA crashes when it is cut off.
+    """Waits for what is compiled or run on other threads, if anything is: XLA crashes when it is cut off.
 
     Whoever cannot wait interrupts once more; then the process ends at once, with 130.
     """
-    threads = [thread for thread in threading.enumerate() if thread.name == _THREAD]
+    threads = [thread for thread in threading.enumerate() if thread.name in (_COMPILES, _RUNS)]
     _ending.set()
     try:
         for thread in threads:
             thread.join(0.5)
             if thread.is_alive():
-                print("waiting for the compiler; Ctrl-C ends at once", file=sys.stderr, flush=True)
+                print("waiting for JAX to finish; Ctrl-C ends at once", file=sys.stderr, flush=True)
                 thread.join()
     except KeyboardInterrupt:
         os._exit(130)

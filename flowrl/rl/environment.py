@@ -200,6 +200,11 @@ def copy_rows(target: Any, source: Any, rows: jax.Array, chosen: jax.Array) -> A
     return jax.lax.while_loop(lambda carry: carry[0] < total, copy_one, (jnp.int32(0), target))[1]
 
 
+def rows_of(tree: Any, rows: Any) -> Any:
+    """Rows ``[R]`` of every leaf ``[M, ...]``: ``[R, ...]``, in memory of their own."""
+    return jax.tree.map(lambda leaf: jnp.array(leaf[rows]), tree)
+
+
 def where_rows(chosen: jax.Array, new: Any, old: Any) -> Any:
     """``new`` in the chosen rows ``[B]`` of every leaf ``[B, ...]``, ``old`` in the others."""
     return jax.tree.map(

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowrl.rl.compiled import compiled
-from flowrl.rl.environment import EnvPrograms, Placed, Seen
+from flowrl.rl.compiled import compiled, step_keys
+from flowrl.rl.environment import EnvPrograms, Placed, Seen, rows_of, where_rows
 from flowrl.rl.maintenance import InForce, Maintenance, maintained, rules_in_force
-from flowrl.rl.network import ActorCritic, play
+from flowrl.rl.network import ActorCritic, apply_of, play
 from flowrl.rl.task import GoalTable, Progress, Task, Verdict, goal_features, judge
 
 Array = np.ndarray | jax.Array
@@ -68,7 +68,7 @@ class EpisodeRunner:
 
     def __init__(self, programs: EnvPrograms, network: ActorCritic) -> None:
         self.programs = programs
-        self._network = network
+        self._apply = apply_of(network)
         self._choose = compiled(self._choose_actions)
         self.maintenance: Maintenance | None = None
         """Rules that go before the policy, as they did in its training."""
@@ -89,7 +89,7 @@ class EpisodeRunner:
             rows = np.arange(first, first + batch) % starts.rows
             repeats = jnp.asarray(rows % task.max_repeat + 1, jnp.int32)
             key, part_key = jax.random.split(key)
-            placed = jax.tree.map(lambda leaf, rows=rows: jnp.array(leaf[rows]), starts)
+            placed = rows_of(starts, rows)
             parts.append(self._run_batch(task, params, placed, repeats, part_key, note, table))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: starts.rows], *parts)
 
@@ -113,11 +113,11 @@ class EpisodeRunner:
         running = _begin(placed.seen, repeats)
         in_force = InForce.none(len(repeats), self.maintenance.table.places if self.maintenance else 0)
         for step in range(task.max_steps * task.max_repeat):
-            step_key = jax.random.fold_in(key, step)
+            action_key, env_key = step_keys(key, step)
             actions, in_force = self._choose(
-                params, self.maintenance, table, placed.seen, running.progress, in_force, step_key
+                params, self.maintenance, table, placed.seen, running.progress, in_force, action_key
             )
-            placed = self.programs.advance(placed.states, actions, step_key)
+            placed = self.programs.advance(placed.states, actions, env_key)
             running = note(running, placed.seen)
             if step % CHECK_EVERY == CHECK_EVERY - 1 and bool(jnp.all(running.ended)):
                 break
@@ -141,10 +141,6 @@ class EpisodeRunner:
             in_force = rules_in_force(maintenance.table, seen.snapshot, in_force)
             logits = maintained(self._apply, maintenance, in_force.rule, seen.tiles, seen.features, logits)
         return play(key, logits), in_force
-
-    def _apply(self, params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
-        output: Any = self._network.apply({"params": params}, tiles, features)
-        return output
 
 
 def _begin(seen: Seen, repeats: jax.Array) -> _Running:
@@ -174,10 +170,6 @@ def _note(task: Task, running: _Running, seen: Seen) -> _Running:
         running.outcome.fell + jnp.maximum(-change, 0),
         running.outcome.rose + jnp.maximum(change, 0),
     )
-    outcome = jax.tree.map(
-        lambda old, new: jnp.where(running.ended.reshape((-1,) + (1,) * (old.ndim - 1)), old, new),
-        running.outcome,
-        now,
-    )
+    outcome = where_rows(running.ended, running.outcome, now)
     ended = running.ended | verdict.terminated | verdict.truncated
     return _Running(progress._replace(prev=seen.snapshot), ended, outcome)

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowrl.rl.compiled import compiled
-from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows
+from flowrl.rl.compiled import compiled, step_keys
+from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, rows_of, where_rows
 from flowrl.rl.maintenance import InForce, Maintenance, maintained, rules_in_force
-from flowrl.rl.network import ActorCritic, play
+from flowrl.rl.network import ActorCritic, apply_of, play
 from flowrl.rl.task import GoalTable, Task, goal_features
 from flowrl.skills.evidence import wilson_interval
 
@@ -112,7 +112,7 @@ class PlanExecutor:
 
     def __init__(self, programs: EnvPrograms, network: ActorCritic) -> None:
         self.programs = programs
-        self._network = network
+        self._apply = apply_of(network)
         self._act = compiled(self._choose, donate=(4, 5))
         self.maintenance: Maintenance | None = None
         """Rules that go before the plan's policies."""
@@ -145,7 +145,7 @@ class PlanExecutor:
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies)
         table = _padded(plan, GoalTable.of(list(tasks)))
         rows = np.arange(batch) % worlds.rows
-        placed = jax.tree.map(lambda leaf: jnp.array(leaf[rows]), worlds)
+        placed = rows_of(worlds, rows)
         run = _Run(
             step=jnp.full(batch, -1, jnp.int32),
             start=jnp.array(placed.seen.snapshot),
@@ -160,14 +160,14 @@ class PlanExecutor:
         )
         states, seen = placed.states, placed.seen
         for step in itertools.count():
-            step_key = jax.random.fold_in(key, step)
+            action_key, env_key = step_keys(key, step)
             actions, states, run, seen = self._act(
-                stacked, self.maintenance, table, seen, states, run, worlds, step_key,
+                stacked, self.maintenance, table, seen, states, run, worlds, action_key,
                 np.int32(max_steps),
             )  # fmt: skip
             if step % CHECK_EVERY == CHECK_EVERY - 1 and _over(run, step >= max_steps):
                 break
-            placed = self.programs.advance(states, actions, step_key)
+            placed = self.programs.advance(states, actions, env_key)
             states, seen = placed.states, placed.seen
         found = int(run.filled)
         starts = jax.tree.map(lambda leaf: leaf[:found], run.banked) if found else None
@@ -195,11 +195,7 @@ class PlanExecutor:
         handed_out = run.next_world + jnp.cumsum(ended) - 1
         rows = handed_out % worlds.rows
         states = copy_rows(states, worlds.states, rows, ended)
-        seen = jax.tree.map(
-            lambda now, fresh: jnp.where(ended.reshape((-1,) + (1,) * (now.ndim - 1)), fresh[rows], now),
-            seen,
-            worlds.seen,
-        )
+        seen = where_rows(ended, rows_of(worlds.seen, rows), seen)
         at = _current_step(table, seen.snapshot)
         changed = ended | (at != run.step)
         run = run._replace(
@@ -222,10 +218,6 @@ class PlanExecutor:
             run = run._replace(in_force=in_force)
             chosen = maintained(self._apply, maintenance, in_force.rule, seen.tiles, seen.features, chosen)
         return play(key, chosen), states, run, seen
-
-    def _apply(self, params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
-        output: Any = self._network.apply({"params": params}, tiles, features)
-        return output
 
 
 def _over(run: _Run, a_span_is_over: bool) -> bool:

@@ -66,6 +66,16 @@ class ActorCritic(nn.Module):
         return nn.Dense(self.layer_size, kernel_init=nn.initializers.orthogonal(scale), name=name)
 
 
+def apply_of(network: nn.Module) -> Apply:
+    """A network as a function of its parameters."""
+
+    def apply(params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+        output: Any = network.apply({"params": params}, tiles, features)
+        return output
+
+    return apply
+
+
 def init_params(network: ActorCritic, key: jax.Array, view_shape: tuple[int, int], features: int) -> Any:
     """Fresh parameters for observations of ``view_shape`` tiles and ``features`` floats."""
     tiles = jnp.zeros((1, len(network.plane_sizes), *view_shape), jnp.uint8)

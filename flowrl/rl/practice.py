@@ -13,7 +13,6 @@ reached.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,10 +22,10 @@ import numpy as np
 
 from flowrl.rl.agent_program import AgentProgram, ProgramTable, standing
 from flowrl.rl.calls import Calls, no_calls, note_calls
-from flowrl.rl.compiled import compiled, split_key
-from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, put_rows, where_rows
+from flowrl.rl.compiled import compiled, run_aside, split_key
+from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, put_rows, rows_of, where_rows
 from flowrl.rl.milestones import Milestones, pay
-from flowrl.rl.network import ActorCritic
+from flowrl.rl.network import ActorCritic, apply_of
 from flowrl.rl.ppo import PPOSettings, Rollout, as_of_now, make_optimizer, ppo_update
 from flowrl.rl.practice_starts import Record, Starts
 from flowrl.rl.pursuit import Pursuit, nothing_pursued, pursue
@@ -107,6 +106,7 @@ class PracticeTrainer:
         self.params = params
         self._programs = programs
         self._network = network
+        self._one = apply_of(network)
         self._table = ProgramTable.of(program, GoalTable.of(list(tasks)))
         self._tasks = tuple(tasks)
         self._game_reward = game_reward
@@ -129,7 +129,6 @@ class PracticeTrainer:
         self._carry = self._first_carry()
         self._rollouts = [self._empty_rollout() for _ in range(ROLLOUTS)]
         self._ready: _Played | None = None
-        self._learner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="flowrl learns")
 
     def update(self, lr_scale: float = 1.0, guidance: float = 0.0, last: bool = False) -> PracticeReport:
         """One PPO update of all policies from T env steps of all envs.
@@ -145,7 +144,7 @@ class PracticeTrainer:
         """
         weight = jnp.float32(guidance if self._guides is not None else 0.0)
         played = self._ready or self._play(weight)
-        learning = self._learner.submit(
+        learning = run_aside(
             self._update, self.params, self._opt_state, played.rollout, played.seen, played.doing,
             self._next_key(), jnp.float32(lr_scale), weight,
         )  # fmt: skip
@@ -170,7 +169,7 @@ class PracticeTrainer:
             )  # fmt: skip
             carry = _Carry(placed.states, placed.seen, ended, doing, milestones, tally, calls)
         self._starts, calls = self._keep(
-            self._starts, carry.states, carry.seen, carry.ended, carry.doing, carry.calls, self._next_key()
+            self._starts, carry.states, carry.seen, carry.ended, carry.calls, self._next_key()
         )
         self._carry = carry._replace(tally=_emptied(carry.tally), calls=calls)
         return _Played(rollout, carry.seen, carry.doing, carry.tally)
@@ -187,12 +186,7 @@ class PracticeTrainer:
 
     def _apply(self, params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
         """``(logits, value)``; the policy's row rides along as the last feature, through PPO's batches."""
-
-        def one(policy: Any, its_tiles: jax.Array, its_features: jax.Array) -> tuple[jax.Array, jax.Array]:
-            output: Any = self._network.apply({"params": policy}, its_tiles, its_features)
-            return output
-
-        return apply_shared(one, params, features[:, -1].astype(jnp.int32), tiles, features[:, :-1])
+        return apply_shared(self._one, params, features[:, -1].astype(jnp.int32), tiles, features[:, :-1])
 
     def _features(self, seen: Seen, doing: Pursuit) -> jax.Array:
         goal = goal_features(self._table.goals, doing.policy, doing.start, seen.snapshot, doing.n)
@@ -217,7 +211,7 @@ class PracticeTrainer:
         start_key, action_key = jax.random.split(key)
         rows, fresh = starts.draw(ended.shape[0], start_key)
         states = copy_rows(states, starts.bank.states, rows, ended)
-        seen = where_rows(ended, _rows(starts.bank.seen, rows), seen)
+        seen = where_rows(ended, rows_of(starts.bank.seen, rows), seen)
         doing = where_rows(ended, nothing_pursued(self._table, seen.snapshot), doing)
         tally = tally._replace(
             age=jnp.where(ended, 0, tally.age) + 1, fresh=jnp.where(ended, fresh, tally.fresh)
@@ -245,7 +239,7 @@ class PracticeTrainer:
 
     def _guide(self, guides: Any, policy: jax.Array, tiles: jax.Array, features: jax.Array) -> jax.Array:
         """Log probabilities ``[B, A]`` of the guide of each env's policy; 0 where it has none."""
-        logits = jax.vmap(lambda guide: self._network.apply({"params": guide}, tiles, features)[0])(guides)
+        logits = jax.vmap(lambda guide: self._one(guide, tiles, features)[0])(guides)
         chosen = jnp.take_along_axis(logits, policy[None, :, None], axis=0)[0]
         return jnp.where(self._guided[policy][:, None], jax.nn.log_softmax(chosen), 0.0)
 
@@ -268,16 +262,15 @@ class PracticeTrainer:
         own = jnp.take_along_axis(own, doing.policy[None], axis=0)[0]
         searched = record.failing[doing.policy] * self._new_tiles(before, after)
         paid, milestones = pay(table, milestones, doing, before, after, own, searched)
-        over = seen.died | seen.time_up
         # When every target is reached, what is left pays nothing, and those who get there live the longest.
-        # The value does not see what has been reached: it expects as much as ever, so an end that is worth
-        # nothing would be a loss to be put off. Cut off instead, it is neither.
-        finished = ~over & jnp.all(standing(table, after).reached, axis=1)
-        ended = over | finished
+        # The value does not see what has been reached, nor the hour at which the game ends: it expects as
+        # much as ever, so an end that is worth nothing would be a loss to be put off. It is cut off instead.
+        cut_off = ~seen.died & (seen.time_up | jnp.all(standing(table, after).reached, axis=1))
+        ended = seen.died | cut_off
         rollout = rollout._replace(
             reward=rollout.reward.at[t].set(self._game_reward(before, after) + paid),
-            terminated=rollout.terminated.at[t].set(over),
-            truncated=rollout.truncated.at[t].set(finished),
+            terminated=rollout.terminated.at[t].set(seen.died),
+            truncated=rollout.truncated.at[t].set(cut_off),
         )
         counted = ended & tally.fresh
         tally = tally._replace(
@@ -304,13 +297,16 @@ class PracticeTrainer:
         states: Any,
         seen: Seen,
         ended: jax.Array,
-        doing: Pursuit,
         calls: Calls,
         key: jax.Array,
     ) -> tuple[Starts, Calls]:
-        """Takes in states of those who play on, and how calls have ended, and empties their count."""
-        doing = pursue(self._table, seen.snapshot, doing)
-        starts = starts.with_states(Placed(states, seen), doing.policy, ~ended, calls.ended, key)
+        """Takes in states of those who play on, and how calls have ended, and empties their count.
+
+        A state is filed under the policy that an episode begins with there, which remembers nothing: not
+        that a rule was in force already, nor what was given up.
+        """
+        begun = pursue(self._table, seen.snapshot, nothing_pursued(self._table, seen.snapshot))
+        starts = starts.with_states(Placed(states, seen), begun.policy, ~ended, calls.ended, key)
         return starts, calls._replace(ended=jnp.zeros_like(calls.ended))
 
     def _update_params(
@@ -333,14 +329,18 @@ class PracticeTrainer:
         return params, opt_state, {**metrics, "reward": rollout.reward.mean()}
 
     def _as_learned(self, params: Any, rollout: Rollout) -> Rollout:
-        """With the values of today; an episode that was cut off is worth what was expected before."""
+        """With the values of today; an episode that was cut off is worth as much as any state, on average.
+
+        As if it went on in some other world. What was expected right before, in its place, would be learned
+        from itself: it grows by the last reward with every update (docs/LOG.md).
+        """
         rollout = as_of_now(params, self._apply, rollout)
-        return rollout._replace(final_value=rollout.value)
+        return rollout._replace(final_value=jnp.full_like(rollout.value, rollout.value.mean()))
 
     def _first_carry(self) -> _Carry:
         """Every env is about to begin an episode."""
         batch = self._programs.batch
-        placed = _rows(self._starts.bank, np.arange(batch) % self._starts.worlds)
+        placed = rows_of(self._starts.bank, np.arange(batch) % self._starts.worlds)
         seen = placed.seen
         tally = _Tally(
             jnp.zeros(batch, jnp.int32), jnp.ones(batch, bool), jnp.int32(0), jnp.int32(0),
@@ -394,7 +394,3 @@ def _report(told: tuple[_Tally, dict[str, np.ndarray]]) -> PracticeReport:
         np.asarray(tally.ended_with) / max(episodes, 1),
         {name: float(value) for name, value in metrics.items()},
     )
-
-
-def _rows(tree: Any, rows: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.array(leaf[rows]), tree)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowrl.rl.calls import OUTCOMES
-from flowrl.rl.environment import Placed, copy_rows
+from flowrl.rl.environment import Placed, copy_rows, rows_of
 
 FROM_KEPT = 0.5
 """Share of the episodes that begin in a state in which some skill was in charge."""
@@ -72,7 +72,7 @@ class Starts(NamedTuple):
         """Before anything was played; the rows of kept states hold worlds until they are filled."""
         rows = np.arange(worlds.rows + KEPT_A_SKILL * skills) % worlds.rows
         return Starts(
-            jax.tree.map(lambda leaf: jnp.array(leaf[rows]), worlds),
+            rows_of(worlds, rows),
             jnp.zeros(skills, jnp.int32),
             jnp.zeros(skills, jnp.int32),
             Record(jnp.zeros(skills), jnp.zeros(skills)),

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowrl.rl.compiled import compiled, split_key
-from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, put_rows, where_rows
+from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, put_rows, rows_of, where_rows
 from flowrl.rl.maintenance import InForce, Maintenance, maintained, rules_in_force
-from flowrl.rl.network import ActorCritic, init_params
+from flowrl.rl.network import ActorCritic, apply_of, init_params
 from flowrl.rl.ppo import PPOSettings, Rollout, make_optimizer, ppo_update
 from flowrl.rl.slot_judge import all_ended, idle_judge, note_verdict, slot_judge
 from flowrl.rl.task import GOAL_FEATURES, GoalTable, Progress, Task, Verdict, goal_features
@@ -101,6 +101,7 @@ class SlotTrainer:
         self.shape = shape
         self.settings = settings
         self.network = make_network(programs, shape.layer_size)
+        self._apply = apply_of(self.network)
         self._seed = seed
         self.observe: Observer = observe or (lambda _stage, _outputs: None)
         self._key = jax.random.key(seed)
@@ -243,10 +244,6 @@ class SlotTrainer:
         logits, value = jax.vmap(self._apply)(params, by_slot(tiles), by_slot(features))
         return logits.reshape(shape.batch, -1), value.reshape(shape.batch)
 
-    def _apply(self, params: Any, tiles: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
-        output: Any = self.network.apply({"params": params}, tiles, features)
-        return output
-
     def _features(self, tables: _Tables, seen: Seen, progress: Progress) -> jax.Array:
         slots = jnp.repeat(jnp.arange(self.shape.num_slots), self.shape.num_envs)
         goal = goal_features(tables.goals, slots, progress.start, seen.snapshot, progress.n)
@@ -354,7 +351,7 @@ class SlotTrainer:
         shape = self.shape
         self._bank = jax.tree.map(lambda leaf: jnp.array(jnp.concatenate([leaf] * shape.num_slots)), starts)
         rows = jnp.arange(shape.batch) % shape.bank_size
-        placed = jax.tree.map(lambda leaf: jnp.array(leaf[rows]), starts)
+        placed = rows_of(starts, rows)
         snapshot = placed.seen.snapshot
         params = self.initial_params(jax.random.key(self._seed))
         opt_state = make_optimizer(self.settings).init(params)
@@ -406,7 +403,7 @@ def _resized(starts: Placed, count: int) -> Placed:
     if starts.rows == count:
         return starts
     rows = np.arange(count) % starts.rows
-    return jax.tree.map(lambda leaf: leaf[rows], starts)
+    return rows_of(starts, rows)
 
 
 @functools.cache

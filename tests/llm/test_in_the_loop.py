@@ -195,6 +195,26 @@ def test_the_playbook_goes_on_with_it_and_what_does_not_fit_is_refused(graph_pat
     assert node.evidence.success_low >= 0.4
 
 
+def test_the_graph_plays_whole_episodes(learned: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "achievements.png"
+    command = [sys.executable, "-m", "flowrl", "evaluate", "--graph-path", str(learned / "graph")]
+    command += ["--episodes", "40", "--max_steps", "60", "--json", "--plot", str(plot)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout)
+    assert (measured["episodes"], len(measured["achievements"])) == (40, 22)
+    assert measured["achievements"]["collect_wood"]["rate"] > 0.4
+    assert measured["achievements"]["collect_diamond"]["rate"] == 0
+    targets = measured["targets"]
+    assert list(targets) == ["achievement:collect_wood", "achievement:place_table"]
+    for target in targets.values():
+        assert sum(target["stuck_at"].values()) == pytest.approx(1 - target["reached"])
+        assert set(target["stuck_at"]) <= {"collect_wood", "place_table"}
+    assert set(measured["skills"]) == {"collect_wood", "place_table"}
+    assert sum(measured["deaths"].values()) == pytest.approx(measured["died"])
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_parallel_command_with_four_slots_and_wandb(tmp_path: Path, server: LoopbackServer) -> None:
     """The cluster page's command, shortened: several conversations at a time, one wandb run a skill."""
     graph = tmp_path / "graph"

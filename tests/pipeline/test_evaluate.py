@@ -22,6 +22,7 @@ COLUMNS = WORLD.snapshot_spec.columns
 def rows(count: int, **values: float) -> np.ndarray:
     """``count`` equal snapshots: full vitals, awake, nothing gained, and ``values`` by field path."""
     full = {f"vitals.{name}": 9 for name in ("health", "food", "drink", "energy")}
+    full["closest_blocks.lava.distance"] = 99
     snapshot = np.zeros((count, len(WORLD.snapshot_spec)), np.float32)
     for path, value in {**full, **{k.replace("__", "."): v for k, v in values.items()}}.items():
         snapshot[:, COLUMNS[path]] = value
@@ -55,7 +56,9 @@ def test_score_return_and_rates_by_hand() -> None:
     ("cause", "before"),
     [
         ("fight", {"vitals__health": 2}),
-        ("lava", {"vitals__health": 9}),
+        ("fight", {"vitals__health": 7}),
+        ("lava", {"vitals__health": 9, "closest_blocks__lava__distance": 0}),
+        ("lava", {"vitals__health": 1, "vitals__food": 0, "closest_blocks__lava__distance": 0}),
         ("asleep", {"vitals__health": 7, "sleeping": 1}),
         ("hunger", {"vitals__health": 1, "vitals__food": 0}),
         ("thirst", {"vitals__health": 1, "vitals__drink": 0}),

@@ -144,4 +144,4 @@ def test_the_envs_named_can_be_cut_into_minibatches(toy_world: ToyWorld) -> None
 
 
 def test_where_nothing_fits_it_says_what_else_is_large(toy_world: ToyWorld) -> None:
-    assert "No smaller number fits either: use a smaller --start_states" in refusal(toy_world, 1, GIB // 100)
+    assert "No smaller number fits either: use less of what else" in refusal(toy_world, 1, GIB // 100)

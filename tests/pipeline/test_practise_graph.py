@@ -30,6 +30,7 @@ from flowrl.pipeline.events import (
     RunNote,
     SkillAccepted,
     SkillRefused,
+    StageStarted,
     TrainingProgress,
 )
 from flowrl.pipeline.practice import PracticeResult, practise
@@ -168,6 +169,29 @@ def test_an_interrupted_practice_says_so(graph_path: Path) -> None:
     assert GraphReader(graph_path).graph == before
     last = read_journal(graph_path / "journal.jsonl")[-1]
     assert (last["kind"], last["reason"]) == ("RunFinished", "interrupted")
+
+
+@pytest.mark.usefixtures("practise_toy")
+def test_what_was_practised_is_kept_before_it_is_proved(graph_path: Path) -> None:
+    """Interrupted in between, nothing is lost: what is left can be proved without training on."""
+    without_the_last_node(graph_path)
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, StageStarted) and event.stage == "validate":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        practise(graph_path, PPO, 0, 0.7, 64, [interrupt])
+    reader = GraphReader(graph_path)
+    [kept] = reader.graph.practices
+    assert kept.env_steps == PPO.total_timesteps
+    assert "make_pickaxe" not in reader.graph.names
+
+    told: list[Event] = []
+    result = practise(graph_path, PPO, 0, 0.7, 64, [told.append], train=False)
+    assert result.accepted == ("make_pickaxe",)
+    assert result.graph.practices == (kept,)
+    assert not [event for event in told if isinstance(event, TrainingProgress)]
 
 
 def test_a_skill_that_was_learned_since_keeps_what_it_knows(

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from probe_games import (
     BRICKS,
     BUILD,
@@ -36,27 +37,35 @@ BRICK = program(({}, 0, 2), ({"coins": 2}, 1, 1), goal={"bricks": 1})
 FIVE_COINS = program(({}, 0, 5), goal={"coins": 5})
 
 
-def play(
+def make_agent(
     actions: list[int],
     *targets: Any,
     patience: int = 50,
     rules: tuple[Rule, ...] = (),
-    steps: int = 12,
     game: CoinGame | None = None,
-    episodes: int = 10,
-    ended: Callable[[int], None] = lambda _: None,
-) -> Played:
-    """Whole episodes with policies that always take one action each."""
+) -> Agent:
+    """Its policies always take one action each."""
     network: Any = ScriptedNetwork()
-    programs = EnvPrograms(game or CoinGame(), BATCH)
-    agent = Agent(
-        programs,
+    return Agent(
+        EnvPrograms(game or CoinGame(), BATCH),
         network,
         AgentProgram(targets, (patience,) * len(targets), rules),
         [TASK] * len(actions),
         [always(action) for action in actions],
     )
-    return agent.play(programs.fresh(jax.random.key(0), episodes), steps, jax.random.key(1), ended)
+
+
+def play(
+    actions: list[int],
+    *targets: Any,
+    steps: int = 12,
+    episodes: int = 10,
+    ended: Callable[[int], None] = lambda _: None,
+    **more: Any,
+) -> Played:
+    """Whole episodes; ``more`` as of :func:`make_agent`."""
+    agent = make_agent(actions, *targets, **more)
+    return agent.play(agent.programs.fresh(jax.random.key(0), episodes), steps, jax.random.key(1), ended)
 
 
 def test_progress_counts_the_episodes_that_ended_and_no_row_that_only_fills_a_batch() -> None:
@@ -76,6 +85,15 @@ def test_targets_are_pursued_in_their_order() -> None:
     np.testing.assert_array_equal(np.asarray(played.end)[:, COINS], 5)
     np.testing.assert_array_equal(np.asarray(played.charge), [[6, 1]] * 10)
     assert not np.asarray(play([COLLECT, BUILD], BRICK, FIVE_COINS, steps=6).reached)[:, 1].any()
+
+
+@pytest.mark.parametrize(("steps", "brick_at"), [(1, 0), (2, 1)])
+def test_who_is_next_in_each_plan_when_an_episode_ends(steps: int, brick_at: int) -> None:
+    """With one coin another has to be collected, with two a brick is built; for five, collecting goes on."""
+    agent = make_agent([COLLECT, BUILD], BRICK, FIVE_COINS)
+    played = play([COLLECT, BUILD], BRICK, FIVE_COINS, steps=steps)
+    at = agent.standing_at(np.asarray(played.end))
+    np.testing.assert_array_equal(at, [[brick_at, 0]] * 10)
 
 
 def test_a_target_that_does_not_come_about_rests() -> None:

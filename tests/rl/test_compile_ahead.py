@@ -124,7 +124,7 @@ finish_compiling()
         killer.start()
         try:
             assert process.stderr is not None
-            assert process.stderr.readline() == "waiting for the compiler; Ctrl-C ends at once\n"
+            assert process.stderr.readline() == "waiting for JAX to finish; Ctrl-C ends at once\n"
             process.send_signal(signal.SIGINT)
             assert process.stderr.read() == ""
         finally:

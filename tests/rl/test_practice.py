@@ -16,6 +16,7 @@ from flowrl.rl.agent import Agent
 from flowrl.rl.agent_program import AgentProgram
 from flowrl.rl.environment import EnvPrograms
 from flowrl.rl.executor import PlanProgram
+from flowrl.rl.maintenance import Rule
 from flowrl.rl.milestones import NEW_TILE
 from flowrl.rl.practice import PracticeReport, PracticeTrainer
 from flowrl.rl.practice_starts import EVEN, FROM_KEPT, KEPT_A_SKILL, REMEMBERED
@@ -54,6 +55,7 @@ def practice(
     immortal: bool = False,
     explored: tuple[int, int] | None = None,
     plan: PlanProgram = PLAN,
+    rules: tuple[Rule, ...] = (),
 ) -> PracticeTrainer:
     """Two policies that have learned nothing yet; episodes of at most twelve steps."""
     trainer = small_trainer(CoinGame(max_time=12), seed=seed)
@@ -63,7 +65,7 @@ def practice(
     return PracticeTrainer(
         trainer.programs,
         trainer.network,
-        AgentProgram((plan,), (50,)),
+        AgentProgram((plan,), (50,), rules),
         TASKS,
         bricks_count,
         explored,
@@ -142,6 +144,33 @@ def test_the_latest_states_of_each_skill_are_kept() -> None:
     assert (kept[1, :, COINS] >= 2).all()
     fresh = np.asarray(starts.bank.seen.snapshot)[:WORLDS]
     assert (fresh[:, COINS] == 0).all()
+
+
+def test_states_are_kept_for_the_policy_that_begins_there() -> None:
+    """A rule that took over at no coins lasts until there are three; who begins at one is not under it."""
+    rule = Rule(column=COINS, below=0, until=3, policy=1, patience=50, rest=50)
+    trainer = practice(plan=ENDLESS, rules=(rule,))
+    under_the_rule_at_one = 0
+    for _ in range(40):
+        trainer.update()
+        coins = np.asarray(trainer._carry.seen.snapshot)[:, COINS]
+        under_the_rule_at_one += int(((coins == 1) & (np.asarray(trainer._carry.doing.policy) == 1)).sum())
+    assert under_the_rule_at_one > 0
+    starts = trainer._starts
+    np.testing.assert_array_equal(np.asarray(starts.kept), KEPT_A_SKILL)
+    kept = np.asarray(starts.bank.seen.snapshot)[WORLDS:].reshape(2, KEPT_A_SKILL, -1)
+    assert (kept[0, :, COINS] == 1).all()
+    assert (kept[1, :, COINS] != 1).all()
+
+
+def test_the_games_own_end_cuts_an_episode_off() -> None:
+    """What the value expects cannot see the hour: an end worth nothing would have to be learned as noise."""
+    trainer = practice(immortal=True, plan=ENDLESS)
+    for _ in range(12):
+        trainer.update()
+    rollout = trainer._rollouts[-1]
+    assert np.asarray(rollout.truncated).any()
+    assert not np.asarray(rollout.terminated).any()
 
 
 def test_more_episodes_begin_with_what_seldom_comes_through() -> None:
@@ -256,8 +285,6 @@ def test_an_episode_ends_when_every_target_is_reached() -> None:
     finished, died = np.asarray(rollout.truncated), np.asarray(rollout.terminated)
     assert finished.any()
     assert not (finished & died).any()
-    # Nothing but the reward is gained or lost by it: an end that counts as worth nothing would be put off.
+    # An end that counts as worth nothing would be put off.
     learned = trainer._as_learned(trainer.params, rollout)
-    np.testing.assert_array_equal(
-        np.asarray(learned.final_value)[finished], np.asarray(learned.value)[finished]
-    )
+    np.testing.assert_allclose(np.asarray(learned.final_value), np.asarray(learned.value).mean(), rtol=1e-5)

@@ -267,6 +267,10 @@ def test_lava_kills_or_blocks(studio: Studio) -> None:
     assert ("Lava can be walked into and kills." in studio.world.description) != studio.full
     assert ("Water and lava block the way." in studio.world.description) == studio.full
     assert bool(placed.seen.died.all()) != studio.full
+    # By which a death is told to have been in lava.
+    on_it = studio.column(placed, "closest_blocks.lava.distance") == 0
+    assert bool(on_it.all()) != studio.full
+    assert bool(on_it.any()) != studio.full
     assert not bool(placed.seen.time_up.any())
 
 

@@ -29,7 +29,7 @@ _RULE = re.compile(r"[─-]{8,}")
 _FRAME = re.compile(r"^[│|╭╰]\s?|\s*[│|╮╯]$")
 
 
-def parse_flags(flags: type[Flags], args: Sequence[str], prog: str) -> Flags:
+def parse_flags(flags: type[Flags], args: Sequence[str], prog: str, description: str | None = None) -> Flags:
     """Reads ``args`` into an instance of the dataclass ``flags``.
 
     Nested dataclasses give flat flags: ``ppo.lr`` is ``--lr``. ``--graph-path`` and ``--graph_path`` are the
@@ -39,6 +39,7 @@ def parse_flags(flags: type[Flags], args: Sequence[str], prog: str) -> Flags:
         flags: a dataclass with a default for every optional flag.
         args: without the program's name.
         prog: the program as it is typed, for usage lines.
+        description: what ``--help`` begins with; None for the docstring of ``flags``.
 
     Raises:
         UserError: what is wrong with ``args``, in one line.
@@ -49,6 +50,7 @@ def parse_flags(flags: type[Flags], args: Sequence[str], prog: str) -> Flags:
             return tyro.cli(
                 flags,
                 prog=prog,
+                description=description,
                 args=_gather_repeats(args, set(_list_flags(flags))),
                 use_underscores=True,
                 config=(tyro.conf.OmitArgPrefixes,),

@@ -26,7 +26,10 @@ class PracticeFlags:
     Each learns where the agent really calls it, and how to stay alive on the way. Skills that were refused
     for want of success are practised too, and join the graph when they are good enough then. The policies
     take the place of the skills' own; `flowrl evaluate` plays them. A second practice goes on from the first.
-    --total_timesteps is the budget of all skills together; with --anneal_lr a tenth of the rate is left.
+    --total_timesteps is the budget of all skills together, --layer_size is the graph's.
+
+    Policies are kept every million env steps. After an interruption another practice goes on from them: give
+    it the env steps that are left, and the rate that it had come to.
     """
 
     graph_path: Path = RunConfig.graph_path
