@@ -70,6 +70,8 @@ class Plan:
 class Impossible(FlowrlError):
     """No plan exists. This is a proof over the operators, not a search that ran out.
 
+    The message is the whole reason and who gains what is missing.
+
     Args:
         missing: the fact at the root of it: what has no provider, what runs out, what cannot be kept.
         providers: every skill that gains the missing fact, though none of them helps here.
@@ -86,7 +88,8 @@ class Impossible(FlowrlError):
         self.providers = providers
         self.sentence = sentence
         self.cycle = cycle
-        super().__init__(sentence)
+        gained_by = f" {missing!r} is gained by {', '.join(providers)}." if providers else ""
+        super().__init__(sentence + gained_by)
 
     def to_json(self) -> dict[str, Any]:
         """The value of ``"impossible"`` in what ``flowrl plan --json`` prints."""
@@ -99,6 +102,10 @@ class Impossible(FlowrlError):
 
 
 class PlanningGaveUp(FlowrlError):
-    """The search reached its bound: neither a plan nor a proof that there is none. The message says so."""
+    """A bound was reached: neither a plan nor a proof that there is none. The message says which bound."""
 
     exit_code = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The value of ``"gave_up"`` in what ``flowrl plan --json`` prints."""
+        return {"reason": str(self)}

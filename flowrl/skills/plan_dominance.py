@@ -52,6 +52,7 @@ class Dominance:
             and not any(used.slope for used in action.consumes)
         }
         self._kept: dict[State, _Kept] = {}
+        self._least_depth: dict[State, int] = {}
 
     def fills_up(self, action: Action, after: State) -> bool:
         """Whether collecting as much as fits, which led to ``after``, makes collecting less pointless."""
@@ -60,6 +61,8 @@ class Dominance:
 
     def adds_nothing(self, state: State, depth: int) -> bool:
         """Whether a known state, reached in no more steps, covers this one. If not, it is now known too."""
+        if self._least_depth.get(state, depth + 1) <= depth:
+            return True
         kept = self._kept.setdefault(tuple(state[fact] for fact in self._exact), _Kept())
         for known, reached in zip(
             reversed(kept.states[-_COMPARED:]), reversed(kept.depths[-_COMPARED:]), strict=True
@@ -68,6 +71,7 @@ class Dominance:
                 return True
         kept.states.append(state)
         kept.depths.append(depth)
+        self._least_depth[state] = depth
         return False
 
     def _covers(self, known: State, state: State) -> bool:

@@ -2,7 +2,7 @@
 
 Demand is passed on like a bill of materials: what the goal lacks, what the skills that give it consume,
 and so on down to what can be had from nothing. Order, and that things within reach lapse again, is left
-out.
+out. What is demanded is always a number: who has ENDLESS of a fact lacks none of it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from flowrl.skills.facts import FactKind
-from flowrl.skills.plan_problem import Action, Amount, Problem, State
+from flowrl.skills.plan_problem import ENDLESS, Action, Amount, Problem, State
 
-_VISITS_PER_FACT = 12
+_VISITS_PER_FACT = 6
 """How often one fact's demand may grow before the estimate is cut short (skills may feed each other)."""
 
 
@@ -23,13 +23,13 @@ class Estimate:
 
     Attributes:
         steps: how many steps at least (when optimistic), or about.
-        runs: the actions concerned, with the repeats wanted of each in all.
+        runs: the actions concerned, with the repeats wanted of each in all; never ENDLESS.
         lacking: a fact of which more is needed than is there, and which nothing gains; None when there is
             none. When optimistic, that proves that the goal is out of reach from here.
     """
 
     steps: int = 0
-    runs: dict[int, int] = field(default_factory=dict)
+    runs: dict[int, float] = field(default_factory=dict)
     lacking: int | None = None
 
 
@@ -47,7 +47,7 @@ class Estimator:
         self._providers: dict[tuple[int, object], tuple[int, ...]] = {}
         self._gains = tuple({gain.fact: gain for gain in action.gains()} for action in problem.actions)
 
-    def providers(self, fact: int, wanted: int | frozenset[int]) -> tuple[int, ...]:
+    def providers(self, fact: int, wanted: float | frozenset[int]) -> tuple[int, ...]:
         """The actions that can give a fact: add to an amount, reach a level, or move to one of the values."""
         if (fact, wanted) not in self._providers:
             found = [
@@ -57,20 +57,21 @@ class Estimator:
             self._providers[fact, wanted] = tuple(found)
         return self._providers[fact, wanted]
 
-    def _gives(self, index: int, action: Action, fact: int, wanted: int | frozenset[int]) -> bool:
+    def _gives(self, index: int, action: Action, fact: int, wanted: float | frozenset[int]) -> bool:
         if isinstance(wanted, frozenset):
             return any(moved == fact and value in wanted for moved, value in action.moves)
         gain = self._gains[index].get(fact)
         if gain is None:
             return False
         adds_up = self.problem.kinds[fact] in (FactKind.COUNT, FactKind.VITAL)
-        return adds_up or gain.at(action.repeats[-1]) >= wanted
+        return adds_up or gain.at(action.most) >= wanted
 
     def estimate(self, state: State, *, optimistic: bool) -> Estimate:
         """Estimates from ``state``.
 
-        With ``optimistic`` the steps are a lower bound: where several skills could provide something, one of
-        them is counted and what it needs is not. Otherwise the earliest provider is taken.
+        With ``optimistic`` the steps are a lower bound: where several skills could provide something, as many
+        steps are counted as the one that gives most at once would take, and what they need is not. Otherwise
+        the earliest provider is taken.
         """
         return _Demand(self, state, optimistic).total()
 
@@ -88,18 +89,18 @@ class _Demand:
         self.kinds = estimator.problem.kinds
         self.state = state
         self.optimistic = optimistic
-        self.level: dict[int, int] = {}
-        self.used: dict[int, int] = {}
-        self.runs: dict[int, tuple[int, int]] = {}
-        self.either: dict[tuple[int, object], tuple[int, ...]] = {}
+        self.level: dict[int, float] = {}
+        self.used: dict[int, float] = {}
+        self.runs: dict[int, tuple[int, float]] = {}
+        self.either: dict[tuple[int, object], tuple[int, tuple[int, ...]]] = {}
         self.todo: list[int] = []
-        self.one_time: list[tuple[int, int | frozenset[int], int | None]] = []
+        self.one_time: list[tuple[int, float | frozenset[int], int | None]] = []
         self.visits = _VISITS_PER_FACT * (len(self.kinds) + len(self.actions) + 1)
         self.lacking: int | None = None
 
     def total(self) -> Estimate:
         goal = self.estimator.problem.goal
-        n = goal.repeats[0]
+        n = goal.least
         for fact, values in goal.within:
             self._go_to(fact, values)
         ends_with = {need.fact: need.at(n) for need in goal.at_least}
@@ -150,13 +151,13 @@ class _Demand:
     def _sum(self) -> Estimate:
         steps = sum(times for times, _ in self.runs.values())
         counted = set(self.runs)
-        for providers in self.either.values():
+        for times, providers in self.either.values():
             if counted.isdisjoint(providers):
-                steps += 1
+                steps += times
                 counted.update(providers)
         return Estimate(steps, {action: repeats for action, (_, repeats) in self.runs.items()}, self.lacking)
 
-    def _need(self, fact: int, amount: int, before: int | None = None) -> None:
+    def _need(self, fact: int, amount: float, before: int | None = None) -> None:
         """Asks for a level. ``before`` is the wave of the action that needs it, None for the goal."""
         if self.kinds[fact] is FactKind.TIER and not self.optimistic:
             # Each level is asked for by itself: a higher one, wanted elsewhere, may come too late.
@@ -166,7 +167,7 @@ class _Demand:
             self.level[fact] = amount
             self.todo.append(fact)
 
-    def _use(self, fact: int, amount: int) -> None:
+    def _use(self, fact: int, amount: float) -> None:
         if amount:
             self.used[fact] = self.used.get(fact, 0) + amount
             self.todo.append(fact)
@@ -175,7 +176,7 @@ class _Demand:
         if self.state[fact] not in values:
             self.one_time.append((fact, values, None))
 
-    def _provide_in_time(self, fact: int, wanted: int | frozenset[int], before: int | None) -> None:
+    def _provide_in_time(self, fact: int, wanted: float | frozenset[int], before: int | None) -> None:
         """Gets to a place, or to a level by the wave ``before``, unless a planned run does."""
         providers, wave = self.estimator.providers(fact, wanted), self.estimator.wave
         if not any(index in self.runs and (before is None or wave[index] < before) for index in providers):
@@ -187,29 +188,35 @@ class _Demand:
         if wanted > self.state[fact]:
             self._choose(fact, wanted, wanted - self.state[fact])
 
-    def _choose(self, fact: int, wanted: int | frozenset[int], lack: int) -> None:
+    def _choose(self, fact: int, wanted: float | frozenset[int], lack: float) -> None:
         providers = self.estimator.providers(fact, wanted)
         if not providers:
             self.lacking = fact
         elif self.optimistic and len(providers) > 1:
-            self.either[fact, wanted if isinstance(wanted, frozenset) else 0] = providers
+            least = min(self._times(index, fact, lack) for index in providers)
+            self.either[fact, wanted if isinstance(wanted, frozenset) else 0] = (least, providers)
         else:
             self._run(providers[0], fact, lack)
 
-    def _run(self, index: int, fact: int, lack: int) -> None:
+    def _times(self, index: int, fact: int, lack: float) -> int:
+        """How many runs of an action make up for the lack of one fact, at the very least."""
+        if self.kinds[fact] not in (FactKind.COUNT, FactKind.VITAL):
+            return 1
+        at_once = self.estimator.gain_of(index, fact).at(self.actions[index].most)
+        return 1 if at_once == ENDLESS else int(-(-lack // max(1, at_once)))
+
+    def _run(self, index: int, fact: int, lack: float) -> None:
         """Makes sure that an action runs often enough to make up for the lack of one fact."""
         action = self.actions[index]
-        times, repeats = 1, 1
+        times = self._times(index, fact, lack)
+        repeats: float = times
         if self.kinds[fact] in (FactKind.COUNT, FactKind.VITAL):
             gain = self.estimator.gain_of(index, fact)
-            times = -(-lack // max(1, gain.at(action.repeats[-1])))
-            repeats = times
             # With an offset, several short runs may be cheaper than one long one: no lower bound then.
             if gain.slope and (gain.offset == 0 or not self.optimistic):
                 repeats = max(times, -(-(lack - gain.offset * times) // gain.slope))
         elif not self.optimistic and self.kinds[fact] is FactKind.TIER:
-            level = self.state[fact] + lack
-            repeats = next(n for n in action.repeats if self.estimator.gain_of(index, fact).at(n) >= level)
+            repeats = self.estimator.gain_of(index, fact).least_for(self.state[fact] + lack)
         before = self.runs.get(index)
         old_times, old_repeats = before or (0, 0)
         times, repeats = max(times, old_times), max(repeats, old_repeats)
@@ -219,13 +226,13 @@ class _Demand:
         for used in action.consumes:
             charged = self._consumed(used, old_times, old_repeats) if before else 0
             self._use(used.fact, self._consumed(used, times, repeats) - charged)
-        at_once = 1 if self.optimistic else min(-(-repeats // times), action.repeats[-1])
+        at_once = 1 if self.optimistic else min(-(-repeats // times), action.most)
         for need in action.at_least:
             self._need(need.fact, need.at(at_once), self.estimator.wave[index])
         for place, values in action.within:
             self._go_to(place, values)
 
-    def _consumed(self, used: Amount, times: int, repeats: int) -> int:
+    def _consumed(self, used: Amount, times: int, repeats: float) -> float:
         if used.offset < 0:  # the more runs, the less is used
             return used.slope * repeats + used.offset * (repeats if self.optimistic else times)
         return used.slope * repeats + used.offset * times

@@ -22,7 +22,7 @@ class _Need:
     """One requirement: at least ``amount`` of a fact, or, for a place, one of ``values``."""
 
     fact: int
-    amount: int
+    amount: float
     values: frozenset[int] | None = None
 
     def holds(self, state: State) -> bool:
@@ -175,8 +175,8 @@ class Explainer:
         return Impossible(self._problem.names[fact], providers, f"Impossible: {why}.{wanted_for}", cycle)
 
     def _needs(self, action: Action) -> list[_Need]:
-        n = action.repeats[0]
-        amounts: dict[int, int] = {}
+        n = action.least
+        amounts: dict[int, float] = {}
         for need in (*action.at_least, *action.consumes):
             amounts[need.fact] = max(amounts.get(need.fact, 0), need.at(n))
         places = [_Need(fact, 0, values) for fact, values in action.within]
@@ -195,7 +195,8 @@ class Explainer:
     def _runs(self, action: Action) -> bool:
         if self._possible is not None:
             return action.name in self._possible
-        return any(next(action.runs(state), None) is not None for state in self._states)
+        ranges = (action.repeats(state) for state in self._states)
+        return any(least <= most for least, most in ranges)
 
     def _providers(self, need: _Need) -> list[Action]:
         return [action for action in self._problem.actions if self._provides(action, need)]
@@ -207,7 +208,7 @@ class Explainer:
         if gain is None:
             return False
         if self._problem.kinds[need.fact] is FactKind.TIER:
-            return gain.at(action.repeats[-1]) >= need.amount
+            return gain.at(action.most) >= need.amount
         return gain.capacity is None or gain.capacity >= need.amount
 
     @staticmethod

@@ -25,6 +25,9 @@ def check_input(
         if value < 0 or (capacity is not None and value > capacity):
             limit = "" if capacity is None else f" and at most its capacity, {capacity}"
             raise UserError(f"{name!r} is {value} at the start; it must be at least 0{limit}.")
+        kind = vocabulary[name].kind
+        if kind in (FactKind.FLAG, FactKind.REACH) and value > 1:
+            raise UserError(f"{name!r} is {value} at the start; a {kind} fact is true or not: write 0 or 1.")
     for skill, operator in operators.items():
         for name in (*operator.requires, *operator.consumes, *operator.gains):
             _check_fact(name, f"the operator of {skill!r} names", vocabulary)

@@ -2,22 +2,28 @@
 
 Only what can matter for the goal is kept (see :func:`_relevant`), so that sixty operators search like the
 dozen that count.
+
+How often a skill is worth repeating is not guessed. Where a capacity or what it uses up limits n, that is the
+limit; where nothing does, the skill runs *endlessly*: what grows with n is :data:`ENDLESS` from then on, and
+that is at least as good as any number. ``plan_shorten`` puts the least numbers that do in their place.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flowrl.skills.facts import FactKind, Vocabulary
 from flowrl.skills.operator import Count, Linear, Operator
 from flowrl.skills.plan import FactGoal, Goal, SkillGoal
 
-State = tuple[int, ...]
-"""The value of every fact of a problem, in the order of :attr:`Problem.names`."""
+ENDLESS = math.inf
+"""As much as anyone could ask for, of a fact without a capacity; and the n that leads to it. Using some up
+leaves as much. Every other value and n is an int, however large."""
 
-LARGEST_FREE_REPEAT = 99
-"""The largest n tried for a skill when no capacity bounds it and the goal asks for no more than that."""
+State = tuple[float, ...]
+"""The value of every fact of a problem, in the order of :attr:`Problem.names`: ints, or ENDLESS."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,30 @@ class Amount:
     offset: int
     capacity: int | None = None
 
-    def at(self, n: int) -> int:
+    def at(self, n: float) -> float:
         """The amount for ``n`` repeats."""
-        return self.slope * n + self.offset
+        if not self.slope:
+            return self.offset
+        return ENDLESS if n == ENDLESS else self.slope * n + self.offset
+
+    def least_for(self, amount: float) -> float:
+        """The least n, from 1, for at least ``amount``, which is not ENDLESS; ENDLESS when no n is enough."""
+        if self.at(1) >= amount:
+            return 1
+        return -((self.offset - amount) // self.slope) if self.slope > 0 else ENDLESS
+
+    def most_for(self, amount: float) -> float:
+        """The largest n for no more than ``amount``: 0 when none is, ENDLESS when all are."""
+        if amount == ENDLESS:
+            return ENDLESS
+        if self.slope > 0:
+            return max(0, (amount - self.offset) // self.slope)
+        return ENDLESS if self.offset <= amount else 0
+
+
+def _sum(one: float, other: float) -> float:
+    # An int beyond 1e308 cannot be added to ENDLESS, which is a float.
+    return ENDLESS if ENDLESS in (one, other) else one + other
 
 
 @dataclass(frozen=True)
@@ -40,11 +67,13 @@ class Action:
 
     Attributes:
         name: the skill.
-        repeats: the values of n that can ever be used, from least to largest.
+        least: the least n: 1, or what the goal asks for.
+        most: the largest n that can ever be of use; ENDLESS when neither a capacity nor a need limits it.
         at_least: requirements on everything but places.
         within: per PLACE fact the allowed values.
         consumes: what is used up.
         adds: COUNT gains, refused beyond their capacity.
+        swells: by how much the facts of ``adds`` with a capacity change in all, with what is used up of them.
         fills: VITAL gains, which saturate.
         raises: TIER and FLAG gains.
         moves: PLACE gains, as (fact, value).
@@ -53,38 +82,41 @@ class Action:
     """
 
     name: str
-    repeats: range
+    least: int
+    most: float
     at_least: tuple[Amount, ...] = ()
     within: tuple[tuple[int, frozenset[int]], ...] = ()
     consumes: tuple[Amount, ...] = ()
     adds: tuple[Amount, ...] = ()
+    swells: tuple[Amount, ...] = ()
     fills: tuple[Amount, ...] = ()
     raises: tuple[Amount, ...] = ()
     moves: tuple[tuple[int, int], ...] = ()
     lapses: tuple[int, ...] = ()
     reaches: tuple[int, ...] = ()
 
-    def affordable(self, state: State, n: int) -> bool:
+    def affordable(self, state: State, n: float) -> bool:
         """Whether all that it requires and consumes is there. Once false, false for every larger n."""
         for fact, values in self.within:
             if state[fact] not in values:
                 return False
         for need in self.at_least:
-            if state[need.fact] < need.slope * n + need.offset:
+            if state[need.fact] < need.at(n):
                 return False
-        return all(state[used.fact] >= used.slope * n + used.offset for used in self.consumes)
+        return all(state[used.fact] >= used.at(n) for used in self.consumes)
 
-    def after(self, state: State, n: int) -> State | None:
+    def after(self, state: State, n: float) -> State | None:
         """The state after running it, given that it is affordable; None when the bag has no room."""
         values = list(state)
         for used in self.consumes:
-            values[used.fact] -= used.slope * n + used.offset
+            if values[used.fact] != ENDLESS:
+                values[used.fact] -= used.at(n)
         for gain in self.adds:
-            values[gain.fact] += gain.slope * n + gain.offset
+            values[gain.fact] = _sum(values[gain.fact], gain.at(n))
             if gain.capacity is not None and values[gain.fact] > gain.capacity:
                 return None
         for gain in self.fills:
-            filled = values[gain.fact] + gain.at(n)
+            filled = _sum(values[gain.fact], gain.at(n))
             values[gain.fact] = filled if gain.capacity is None else min(filled, gain.capacity)
         for gain in self.raises:
             values[gain.fact] = max(values[gain.fact], gain.at(n))
@@ -96,14 +128,23 @@ class Action:
             values[fact] = 1
         return tuple(values)
 
-    def runs(self, state: State) -> Iterator[tuple[int, State]]:
-        """Every ``(n, state after)`` that is possible in ``state``, from the least n."""
-        for n in self.repeats:
-            if not self.affordable(state, n):
-                return
-            after = self.after(state, n)
-            if after is not None:
-                yield n, after
+    def repeats(self, state: State) -> tuple[float, float]:
+        """The least and the largest n that are possible in ``state``, like all between; none when crossed.
+
+        The largest is ENDLESS only when nothing limits n, there or anywhere. Repeating endlessly then leads
+        to at least as much of everything as any number of repeats.
+        """
+        least: float = self.least
+        if not self.affordable(state, least):
+            return least, 0
+        most = min([self.most, *(a.most_for(state[a.fact]) for a in (*self.at_least, *self.consumes))])
+        for change in self.swells:
+            room = (change.capacity or 0) - state[change.fact]
+            if change.slope < 0:
+                least = max(least, -((room - change.offset) // -change.slope))
+            else:
+                most = min(most, change.most_for(room))
+        return least, most
 
     def gains(self) -> Iterator[Amount]:
         """All gains but moves, as amounts."""
@@ -124,7 +165,7 @@ class Problem:
         capacities: their capacities; None for no limit.
         start: the state at the start.
         actions: the relevant skills, in the order in which they were given.
-        goal: what must be affordable, and have room, in the last state; its only repeat is the goal's n.
+        goal: what must be affordable, and have room, in the last state; its least and most n are the goal's.
         last: the skill and n to put at the end of a plan, when the goal includes running it.
     """
 
@@ -138,7 +179,7 @@ class Problem:
 
     def reached(self, state: State) -> bool:
         """Whether ``state`` satisfies the goal."""
-        n = self.goal.repeats[0]
+        n = self.goal.least
         return self.goal.affordable(state, n) and self.goal.after(state, n) is not None
 
 
@@ -152,20 +193,18 @@ def compile_problem(
         target, n, target_name = _as_operator(goal, vocabulary), 1, ""
     kept, names = _relevant(operators, target, vocabulary)
     place = {name: index for index, name in enumerate(names)}
-    demanded = max((count.at(n) for count in _amounts(target)), default=1)
-    free = max(LARGEST_FREE_REPEAT, demanded)
     actions = []
     for name in kept:
-        repeats = range(1, _largest_repeat(operators[name], vocabulary, free) + 1)
-        if repeats:
-            actions.append(_compile(name, operators[name], repeats, place, vocabulary))
+        most = _largest_repeat(operators[name], vocabulary)
+        if most:
+            actions.append(_compile(name, operators[name], 1, most, place, vocabulary))
     return Problem(
         names=names,
         kinds=tuple(vocabulary[name].kind for name in names),
         capacities=tuple(vocabulary[name].capacity for name in names),
         start=tuple(facts.get(name, 0) for name in names),
         actions=tuple(actions),
-        goal=_compile(target_name, target, range(n, n + 1), place, vocabulary),
+        goal=_compile(target_name, target, n, n, place, vocabulary),
         last=(goal.skill, goal.n) if isinstance(goal, SkillGoal) and goal.include else None,
     )
 
@@ -179,11 +218,6 @@ def _as_operator(goal: FactGoal, vocabulary: Vocabulary) -> Operator:
         else:
             requires[name] = (wanted,) if vocabulary[name].kind is FactKind.PLACE else Linear(0, wanted)
     return Operator(requires, {}, {})
-
-
-def _amounts(operator: Operator) -> list[Linear]:
-    counts = [*operator.requires.values(), *operator.consumes.values()]
-    return [count for count in counts if isinstance(count, Linear)]
 
 
 def _relevant(
@@ -219,45 +253,36 @@ def _relevant(
     return [name for name in operators if name in kept], tuple(dict.fromkeys([*wanted, *in_the_way]))
 
 
-def _largest_repeat(operator: Operator, vocabulary: Vocabulary, free: int) -> int:
+def _largest_repeat(operator: Operator, vocabulary: Vocabulary) -> float:
     """The largest n that can be of use: 1 when nothing scales, 0 when the skill can never run.
 
-    Capacities bound COUNT and TIER gains, and growing consumption. A skill whose only growing gains are VITAL
-    needs no more than fills them. ``free`` bounds the rest.
+    Capacities bound what it needs and what it gains of COUNT and TIER facts. Of VITAL facts with a capacity
+    no more is of use than fills them, unless using up more makes room in the bag.
     """
-    bounds: list[int] = []
-    fills_at: list[int] = []
+    possible: float = ENDLESS if operator.scales else 1
+    useful: float = 1
     for name, gain in operator.gains.items():
-        capacity, kind = vocabulary[name].capacity, vocabulary[name].kind
-        if capacity is None or not isinstance(gain, Linear):
+        kind, capacity = vocabulary[name].kind, vocabulary[name].capacity
+        if not isinstance(gain, Linear):
             continue
-        if kind is FactKind.VITAL:
-            fills_at.append(max(1, -((gain.offset - capacity) // gain.slope)) if gain.slope else 1)
-        elif gain.slope:
-            bounds.append((capacity - gain.offset) // gain.slope)
-        elif gain.offset > capacity:
-            return 0
-    if not operator.scales:
-        return 1
-    for name, used in operator.consumes.items():
+        amount = Amount(0, gain.slope, gain.offset)
+        if capacity is not None and kind is not FactKind.VITAL:
+            possible = min(possible, amount.most_for(capacity))
+        if gain.slope:
+            fills = kind is FactKind.VITAL and capacity is not None
+            useful = max(useful, amount.least_for(capacity or 0) if fills else ENDLESS)
+    for name, need in (*operator.requires.items(), *operator.consumes.items()):
         capacity = vocabulary[name].capacity
-        if used.slope and capacity is not None:
-            bounds.append((capacity - used.offset) // used.slope)
-    if bounds:
-        return max(0, min(bounds))
-    grows_without_end = any(
-        isinstance(gain, Linear) and gain.slope and vocabulary[name].capacity is None
-        for name, gain in operator.gains.items()
-    )
-    # Using up more can be of use too: it makes room in the bag.
-    if grows_without_end or any(used.slope for used in operator.consumes.values()):
-        return free
-    return max(fills_at)
+        if isinstance(need, Linear) and need.slope and capacity is not None:
+            possible = min(possible, Amount(0, need.slope, need.offset).most_for(capacity))
+            useful = ENDLESS if name in operator.consumes else useful
+    return min(possible, useful)
 
 
 def _compile(
-    name: str, operator: Operator, repeats: range, place: Mapping[str, int], vocabulary: Vocabulary
+    name: str, operator: Operator, least: int, most: float, place: Mapping[str, int], vocabulary: Vocabulary
 ) -> Action:
+    names = tuple(place)
     at_least: list[Amount] = []
     within: list[tuple[int, frozenset[int]]] = []
     for fact, count in operator.requires.items():
@@ -285,13 +310,20 @@ def _compile(
         and index not in reaches
         and (moved or fact not in operator.requires)
     )
+    swells = []
+    for gain in gains[FactKind.COUNT]:
+        if gain.capacity is not None:
+            used = operator.consumes.get(names[gain.fact], Linear())
+            swells.append(replace(gain, slope=gain.slope - used.slope, offset=gain.offset - used.offset))
     return Action(
         name=name,
-        repeats=repeats,
+        least=least,
+        most=most,
         at_least=tuple(at_least),
         within=tuple(within),
         consumes=tuple(Amount(place[f], used.slope, used.offset) for f, used in operator.consumes.items()),
         adds=tuple(gains[FactKind.COUNT]),
+        swells=tuple(swells),
         fills=tuple(gains[FactKind.VITAL]),
         raises=tuple(gains[FactKind.TIER] + gains[FactKind.FLAG]),
         moves=tuple(moves),

@@ -10,10 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flowrl.skills.facts import FactKind
-from flowrl.skills.plan_problem import Action, Problem, State
-
-UNLIMITED = 2**62
-"""Stands for any amount of a fact without a capacity."""
+from flowrl.skills.plan_problem import ENDLESS, Action, Problem, State
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ def explore(problem: Problem) -> Reach:
             state = _placed(known, where, setting)
             for index in sorted(untried):
                 action = problem.actions[index]
-                if not action.affordable(state, 1):
+                if not action.affordable(state, action.least):
                     continue
                 untried.discard(index)
                 growing = True
@@ -58,7 +55,7 @@ def explore(problem: Problem) -> Reach:
                 settings.setdefault(moved, set(range(len(problem.actions))))
     states = tuple(_placed(tuple(most), where, setting) for setting in settings)
     goal = problem.goal
-    return Reach(tuple(waves), states, any(goal.affordable(state, goal.repeats[0]) for state in states))
+    return Reach(tuple(waves), states, any(goal.affordable(state, goal.least) for state in states))
 
 
 def _placed(most: State, where: list[int], setting: State) -> State:
@@ -79,8 +76,8 @@ def _setting_after(state: State, where: list[int], action: Action) -> State:
     return tuple(values[fact] for fact in where)
 
 
-def _raise_bounds(most: list[int], action: Action) -> None:
+def _raise_bounds(most: list[float], action: Action) -> None:
     for gain in (*action.adds, *action.fills):
-        most[gain.fact] = max(most[gain.fact], UNLIMITED if gain.capacity is None else gain.capacity)
+        most[gain.fact] = max(most[gain.fact], ENDLESS if gain.capacity is None else gain.capacity)
     for gain in action.raises:
-        most[gain.fact] = max(most[gain.fact], gain.at(action.repeats[-1]))
+        most[gain.fact] = max(most[gain.fact], gain.at(action.most))

@@ -1,8 +1,10 @@
-"""Makes a found plan smaller: steps that are not needed go, repeats that are not needed go."""
+"""Makes a found plan smaller: endless repeats get an end; steps and repeats that are not needed go."""
 
 from __future__ import annotations
 
-from flowrl.skills.plan_problem import Problem, State
+from collections.abc import Mapping
+
+from flowrl.skills.plan_problem import ENDLESS, Action, Problem, State
 from flowrl.skills.plan_search import Run
 
 _ROUNDS = 4
@@ -10,16 +12,47 @@ _ROUNDS = 4
 
 
 def shorten(problem: Problem, runs: tuple[Run, ...]) -> tuple[Run, ...]:
-    """A plan with no more steps and no larger n that reaches the goal like the given one.
+    """A plan with no more steps and no larger n that reaches the goal like the given one; each n is an int.
 
     The last steps are cut first, so that what a later trip fetched may be fetched on an earlier one.
     """
+    runs = _with_an_end(problem, runs)
     for _ in range(_ROUNDS):
         smaller = _one_pass(problem, _gathered_early(problem, runs))
         if smaller == runs:
             break
         runs = smaller
     return runs
+
+
+def _with_an_end(problem: Problem, runs: tuple[Run, ...]) -> tuple[Run, ...]:
+    """The runs with, for ENDLESS, a number that is enough for all that follows, whatever was there before."""
+    wanted = _wanted_before(problem.goal, problem.goal.least, {})
+    settled: list[Run] = []
+    for index, n in reversed(runs):
+        action = problem.actions[index]
+        if n == ENDLESS:
+            # Also what only fills up: it was filled by as many repeats as it takes.
+            grows = (gain for gain in action.gains() if gain.slope)
+            n = max([1, *(gain.least_for(wanted.get(gain.fact, 0)) for gain in grows)])
+        wanted = _wanted_before(action, n, wanted)
+        settled.append((index, n))
+    return tuple(reversed(settled))
+
+
+def _wanted_before(action: Action, n: float, after: Mapping[int, float]) -> dict[int, float]:
+    """How much of everything there must be before a run, given how much there must be after it."""
+    wanted = dict(after)
+    for gain in (*action.adds, *action.fills):
+        wanted[gain.fact] = max(0, wanted.get(gain.fact, 0) - gain.at(n))
+    for gain in action.raises:
+        if gain.at(n) >= wanted.get(gain.fact, 0):
+            wanted[gain.fact] = 0
+    for used in action.consumes:
+        wanted[used.fact] = wanted.get(used.fact, 0) + used.at(n)
+    for need in action.at_least:
+        wanted[need.fact] = max(wanted.get(need.fact, 0), need.at(n))
+    return wanted
 
 
 def _gathered_early(problem: Problem, runs: tuple[Run, ...]) -> tuple[Run, ...]:
@@ -29,7 +62,7 @@ def _gathered_early(problem: Problem, runs: tuple[Run, ...]) -> tuple[Run, ...]:
         action, n = runs[index]
         later = next((i for i in range(index + 1, len(runs)) if runs[i][0] == action), None)
         joined = None
-        if later is not None and n + runs[later][1] in problem.actions[action].repeats:
+        if later is not None and n + runs[later][1] <= problem.actions[action].most:
             joined = (
                 *runs[:index],
                 (action, n + runs[later][1]),
@@ -53,7 +86,7 @@ def _one_pass(problem: Problem, runs: tuple[Run, ...]) -> tuple[Run, ...]:
             runs = (*runs[:index], *rest)
             continue
         action, n = runs[index]
-        low = 1
+        low: float = 1
         while low < n:
             middle = (low + n) // 2
             if _works(problem, before[index], ((action, middle), *rest)):

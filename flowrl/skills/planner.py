@@ -5,12 +5,12 @@ bounded.
    that can never run.
 2. A quick search finds a plan for most goals within a few hundred states.
 3. A search for the shortest plan improves on it, or proves that nothing shorter exists, within a bound.
-4. When neither found one, a thorough search goes on, within a larger bound.
+4. When neither found one, complete searches go on, within a larger bound.
 5. Steps and repeats that are not needed are cut.
 
 A search that visits everything and finds nothing proves that there is no plan. One that reaches its bound
-proves nothing and says so (:class:`PlanningGaveUp`). Prove every plan with ``simulator.prove`` before
-use.
+proves nothing and says so (:class:`PlanningGaveUp`), and so does one for a plan of more than
+``plan_search.LONGEST`` steps. Prove every plan with ``simulator.prove`` before use.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from flowrl.skills.plan import Goal, Plan, PlanningGaveUp, PlanStep
 from flowrl.skills.plan_estimate import Estimator
 from flowrl.skills.plan_explain import Explainer
 from flowrl.skills.plan_input import check_input
-from flowrl.skills.plan_problem import LARGEST_FREE_REPEAT, Problem, compile_problem
+from flowrl.skills.plan_problem import ENDLESS, Problem, compile_problem
 from flowrl.skills.plan_reach import Reach, explore
-from flowrl.skills.plan_search import Effort, Run, search
+from flowrl.skills.plan_search import LONGEST, Effort, Run, search
 from flowrl.skills.plan_shorten import shorten
 
 QUICK_STATES = 1_500
@@ -38,8 +38,9 @@ IMPROVING_STATES = 3_000
 GRANTED_STATES = 300
 """How many states are looked at to see whether a plan fails for lack of one fact, when there is no plan."""
 
-MAX_STATES = 60_000
-"""How many states each of the two complete searches looks at when there is none: about ten seconds each."""
+MAX_STATES = 10_000
+"""How many states each of the last two searches looks at: a few seconds each. Random problems of forty skills
+(``tests/skills/random_problems.py``), 800 of them, took 2,100 at most."""
 
 
 def plan(
@@ -57,7 +58,7 @@ def plan(
         operators: the skills that may be used, by name. Their order decides between equals.
         goal: a skill to make possible (and run), or facts to make true at the same time.
         vocabulary: kinds and capacities of all facts that occur.
-        max_states: bound on each complete search; beyond it planning gives up.
+        max_states: bound on each search; beyond it planning gives up.
 
     Returns:
         A plan with few steps: the fewest possible whenever the search for it stays within its bound, which it
@@ -65,7 +66,7 @@ def plan(
 
     Raises:
         Impossible: there is no plan, and why.
-        PlanningGaveUp: the bound was reached first.
+        PlanningGaveUp: a bound was reached first; the message says which.
         UserError: an unknown skill or fact, a value out of range.
     """
     check_input(facts, operators, goal, vocabulary)
@@ -75,7 +76,7 @@ def plan(
     if not reach.possible:
         raise Explainer(problem, reach.states, possible=[action.name for action in pruned.actions]).explain()
     runs = _find(problem, pruned, estimator, max_states)
-    steps = [PlanStep(pruned.actions[index].name, n) for index, n in runs]
+    steps = [PlanStep(pruned.actions[index].name, int(n)) for index, n in runs]
     if problem.last is not None:
         steps.append(PlanStep(*problem.last))
     return Plan(tuple(steps), goal)
@@ -89,23 +90,49 @@ def _able(problem: Problem, reach: Reach) -> tuple[Problem, Estimator]:
 
 
 def _find(problem: Problem, pruned: Problem, estimator: Estimator, max_states: int) -> tuple[Run, ...]:
-    for effort in (Effort.QUICK, Effort.THOROUGH):
-        runs = search(pruned, estimator, effort, QUICK_STATES).runs
-        if runs is not None:
-            found = shorten(pruned, runs)
-            better = search(pruned, estimator, Effort.SHORTEST, IMPROVING_STATES, shorter_than=len(found))
-            return found if better.runs is None else shorten(pruned, better.runs)
-    for effort in (Effort.SHORTEST, Effort.THOROUGH):
-        outcome = search(pruned, estimator, effort, max_states)
+    at_least = estimator.estimate(pruned.start, optimistic=True).steps
+    by_loops = False
+    for effort, states in (
+        (Effort.QUICK, QUICK_STATES),
+        (Effort.SHORTEST, QUICK_STATES),
+        (Effort.THOROUGH, QUICK_STATES),
+        (Effort.SHORTEST, max_states),
+        (Effort.THOROUGH, max_states),
+    ):
+        # Loops prove more. Once it is known that they lead to the goal, only a plan without them is of use.
+        loops = effort is Effort.SHORTEST and not by_loops
+        if at_least > LONGEST and not loops:
+            continue
+        outcome = search(pruned, estimator, effort, min(states, max_states), loops=loops)
         if outcome.runs is not None:
-            return shorten(pruned, outcome.runs)
+            found = shorten(pruned, outcome.runs)
+            return found if effort is Effort.SHORTEST else _improved(pruned, estimator, found)
         if outcome.exhausted:
             short_of = _short_of(problem)
             raise Explainer(
                 problem, outcome.states, ruled_out_by=outcome.lacking, short_of=short_of
             ).explain()
-    raise PlanningGaveUp(
-        f"No plan was found, and no proof that there is none, within {max_states} states. "
+        by_loops = by_loops or outcome.by_loops
+    raise _gave_up(at_least, by_loops, max_states)
+
+
+def _improved(pruned: Problem, estimator: Estimator, found: tuple[Run, ...]) -> tuple[Run, ...]:
+    """A plan with fewer steps, if a search of some length finds one; else the given one."""
+    better = search(pruned, estimator, Effort.SHORTEST, IMPROVING_STATES, shorter_than=len(found)).runs
+    return found if better is None else shorten(pruned, better)
+
+
+def _gave_up(at_least: int, by_loops: bool, max_states: int) -> PlanningGaveUp:
+    """What is known when nothing was found and nothing proved."""
+    if at_least > LONGEST:
+        return PlanningGaveUp(
+            f"Planning gave up: every plan takes at least {at_least} steps, and none of more than {LONGEST} "
+            "is looked for. Ask for less at once, or for a skill that gives more of it in one run."
+        )
+    known = "There is a plan, but it repeats some steps very often, and it was not found"
+    unknown = "No plan was found, and no proof that there is none,"
+    return PlanningGaveUp(
+        f"Planning gave up: {known if by_loops else unknown} within {max_states} states. "
         "Ask for less at once, or for a goal on the way."
     )
 
@@ -118,7 +145,7 @@ def _short_of(problem: Problem) -> int | None:
         if fact in gained:
             continue
         capacity = problem.capacities[fact]
-        plenty = problem.start[fact] + LARGEST_FREE_REPEAT if capacity is None else capacity
+        plenty = ENDLESS if capacity is None else capacity
         granted = replace(problem, start=(*problem.start[:fact], plenty, *problem.start[fact + 1 :]))
         pruned, estimator = _able(granted, explore(granted))
         if search(pruned, estimator, Effort.QUICK, GRANTED_STATES).runs is not None:

@@ -23,14 +23,27 @@ class Problem:
     vocabulary: Vocabulary
 
 
-def random_problem(rng: random.Random, skills: int = 10) -> Problem:
-    """Facts of all kinds, capacities from 1 to 4, and operators that are mostly of some use."""
+_NUMBERS = (FactKind.COUNT, FactKind.VITAL, FactKind.TIER)
+
+PLENTY = 8
+"""As much of a number without a capacity as brute force keeps count of: twice what one skill asks for."""
+
+
+def random_problem(rng: random.Random, skills: int = 10, *, unlimited: float = 0.0) -> Problem:
+    """Facts of all kinds, capacities from 1 to 4, and operators that are mostly of some use.
+
+    ``unlimited`` is the share of the amounts and levels that have no capacity.
+    """
     capacity = rng.randint(1, 4)
+
+    def limited(name: str, kind: FactKind, most: int) -> Fact:
+        return Fact(name, kind, None if rng.random() < unlimited else most)
+
     vocabulary = Vocabulary(
         [
-            *(Fact(f"inventory:{x}", FactKind.COUNT, capacity) for x in "abc"),
-            Fact("vital:v", FactKind.VITAL, rng.randint(1, 3)),
-            Fact("stat:t", FactKind.TIER, 2),
+            *(limited(f"inventory:{x}", FactKind.COUNT, capacity) for x in "abc"),
+            limited("vital:v", FactKind.VITAL, rng.randint(1, 3)),
+            limited("stat:t", FactKind.TIER, 2),
             *(Fact(f"achievement:{x}", FactKind.FLAG) for x in "xy"),
             Fact("floor", FactKind.PLACE),
             *(Fact(f"near:{x}", FactKind.REACH) for x in "pq"),
@@ -59,7 +72,7 @@ def _random_count(rng: random.Random, fact: Fact, *, required: bool = False) -> 
         return 1
     if fact.kind is FactKind.PLACE:
         return rng.sample(range(3), rng.randint(1, 2)) if required else rng.randrange(3)
-    most = fact.capacity or 1
+    most = _most(fact)
     linear = ["n", "n", "n", "2*n - 1", "3*n - 2"] + (["2*n", "n + 1"] if most >= 2 else [])
     if required:
         return rng.choice([1, 1, rng.randint(1, most)])
@@ -69,7 +82,14 @@ def _random_count(rng: random.Random, fact: Fact, *, required: bool = False) -> 
 def _random_value(rng: random.Random, fact: Fact) -> int:
     if fact.kind is FactKind.PLACE:
         return rng.randrange(3)
-    return rng.randint(0, fact.capacity or 1)
+    return rng.randint(0, _most(fact))
+
+
+def _most(fact: Fact) -> int:
+    """The largest amount that problems are made of: 3 where there is no capacity."""
+    if fact.capacity is None and fact.kind in _NUMBERS:
+        return 3
+    return fact.capacity or 1
 
 
 def _random_goal(rng: random.Random, operators: Mapping[str, Operator], vocabulary: Vocabulary) -> Goal:
@@ -83,13 +103,20 @@ def _random_goal(rng: random.Random, operators: Mapping[str, Operator], vocabula
             values = tuple(rng.sample(range(3), rng.randint(1, 2)))
             wanted[name] = values[0] if rng.random() < 0.5 else values
         else:
-            wanted[name] = rng.randint(1, vocabulary[name].capacity or 1)
+            wanted[name] = rng.randint(1, _most(vocabulary[name]))
     return FactGoal(wanted)
 
 
 def shortest_by_brute_force(problem: Problem) -> int | None:
-    """The least number of steps to the goal, by breadth-first search with the simulator; None: no way."""
+    """The least number of steps to the goal, by breadth-first search with the simulator; None: no way.
+
+    Of a number without a capacity, it forgets what is beyond :data:`PLENTY`, and it repeats a skill that
+    often at most: the plan that it finds is one, but there may be a shorter one, or one where it finds none.
+    """
     start = {name: problem.facts.get(name, 0) for name in problem.vocabulary}
+    facts = problem.vocabulary.values()
+    unlimited = [fact.name for fact in facts if fact.kind in _NUMBERS and fact.capacity is None]
+    repeats = PLENTY if unlimited else 5
     ring, seen, depth = [start], {tuple(start.values())}, 0
     while ring:
         if any(_satisfied(problem, state) for state in ring):
@@ -97,11 +124,12 @@ def shortest_by_brute_force(problem: Problem) -> int | None:
         following = []
         for state in ring:
             for name, operator in problem.operators.items():
-                for n in range(1, 6 if operator.scales else 2):
+                for n in range(1, 1 + (repeats if operator.scales else 1)):
                     try:
                         after = facts_after(PlanStep(name, n), state, problem.operators, problem.vocabulary)
                     except PlanDisproved:
                         continue
+                    after.update((fact, min(after[fact], PLENTY)) for fact in unlimited)
                     if tuple(after.values()) not in seen:
                         seen.add(tuple(after.values()))
                         following.append(after)
@@ -128,7 +156,7 @@ def _holds(fact: Fact, value: int, wanted: int | tuple[int, ...]) -> bool:
     return value == wanted if fact.kind is FactKind.PLACE else value >= wanted
 
 
-def random_game(rng: random.Random, skills: int, capacity: int = 9, floors: int = 2) -> Problem:
+def random_game(rng: random.Random, skills: int, capacity: int | None = 9, floors: int = 2) -> Problem:
     """A game in which every skill can be had: each builds on what the skills before it give.
 
     Materials are gathered with tools, stations are built and lapse, tools and products are made at stations,

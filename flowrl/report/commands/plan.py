@@ -6,14 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from flowrl.errors import UserError, nearest
+from flowrl.errors import FlowrlError, UserError, nearest
 from flowrl.report.commands.flags import parse_count, parse_flags
 from flowrl.skills import planner
 from flowrl.skills.facts import Vocabulary
 from flowrl.skills.operator import Operator
 from flowrl.skills.operators_file import load_operators_file
-from flowrl.skills.plan import FactGoal, Goal, Impossible, SkillGoal
+from flowrl.skills.plan import FactGoal, Goal, Impossible, Plan, PlanningGaveUp, SkillGoal
 from flowrl.skills.simulator import prove
 
 
@@ -21,7 +22,7 @@ from flowrl.skills.simulator import prove
 class PlanFlags:
     """Plans an ordered list of skills that makes the target true, and proves it with a simulator of its own.
 
-    Exit code 0: a proved plan; 1: there is none, and why.
+    Exit code 0: a proved plan; 1: there is none, and why, or none was found within bounds.
     """
 
     target: str
@@ -50,21 +51,35 @@ class Known:
 
 
 def plan(args: Sequence[str], prog: str) -> int:
-    """``flowrl plan``."""
+    """``flowrl plan``. With ``--json`` every ending prints an object whose key says which it is."""
     flags = parse_flags(PlanFlags, args, prog)
+    if not flags.json:
+        print(_proved_plan(flags))
+        return 0
+    try:
+        print(json.dumps({"plan": _proved_plan(flags).to_json(), "proved": True}))
+    except FlowrlError as error:
+        print(json.dumps(_ending(error)))
+        raise
+    return 0
+
+
+def _proved_plan(flags: PlanFlags) -> Plan:
     known = _known(flags)
     facts = {**known.initial, **dict(_have(text, known.vocabulary) for text in flags.have)}
     goal = _goal(flags.target, known)
-    try:
-        found = planner.plan(facts, known.operators, goal, known.vocabulary)
-    except Impossible as impossible:
-        if not flags.json:
-            raise
-        print(json.dumps({"impossible": impossible.to_json()}))
-        return impossible.exit_code
+    found = planner.plan(facts, known.operators, goal, known.vocabulary)
     prove(found, facts, known.operators, goal, known.vocabulary)
-    print(json.dumps({"plan": found.to_json(), "proved": True}) if flags.json else found)
-    return 0
+    return found
+
+
+def _ending(error: FlowrlError) -> dict[str, Any]:
+    """What is printed for scripts when there is no plan; people read the same on stderr."""
+    if isinstance(error, Impossible):
+        return {"impossible": error.to_json()}
+    if isinstance(error, PlanningGaveUp):
+        return {"gave_up": error.to_json()}
+    return {"error": {"reason": str(error)}}
 
 
 def _known(flags: PlanFlags) -> Known:
