@@ -7,39 +7,32 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
-
-import jax
-import jax.numpy as jnp
-import numpy as np
 
 from flowrl.errors import ProposalRefused, ProviderError
 from flowrl.llm.proposer import Analysis
 from flowrl.pipeline.events import OperatorRefined
-from flowrl.pipeline.library import LearnedSkill, SkillLibrary
-from flowrl.pipeline.prepare import StartStateSource, plan_for
-from flowrl.pipeline.refine_starts import StartVariant, variant_after, variants_with, variants_without
-from flowrl.pipeline.streams import stream_number
+from flowrl.pipeline.library import LearnedSkill
+from flowrl.pipeline.prepare import StartStateSource
+from flowrl.pipeline.refine_counts import MORE_ALLOWANCE, play_on, shortage
+from flowrl.pipeline.refine_player import Player
+from flowrl.pipeline.refine_starts import (
+    StartVariant,
+    variant_after,
+    variants_for_repeats,
+    variants_with,
+    variants_without,
+)
 from flowrl.rl.environment import Placed
-from flowrl.rl.episodes import Outcomes
 from flowrl.skills.analyst import believed
-from flowrl.skills.change import MIN_EPISODES
+from flowrl.skills.change import frequent
 from flowrl.skills.evidence import wilson_interval
 from flowrl.skills.fact_table import FactTable
+from flowrl.skills.facts import Vocabulary
 from flowrl.skills.operator import Operator, parse_operator
+from flowrl.skills.refine_growth import declared_lines
 from flowrl.skills.refinement import Refinement, refine
 from flowrl.skills.trajectories import Trajectories
 from flowrl.worlds.base import World
-
-EPISODES = 128
-"""From the skill's own start states, at least; more where the env's batch has room."""
-
-EPISODES_A_REPEAT = 48
-"""At least so many for each n: every n is judged by itself, and some fail."""
-
-VARIANT_EPISODES = 64
-"""From each other kind of start: at a success rate of 90% their Wilson bound is 0.8, which lets a requirement
-go (``change.AS_GOOD``); 32 would not do."""
 
 ROUNDS = 3
 """Times that other starts are looked for: what was corrected opens new ones."""
@@ -134,26 +127,28 @@ def refine_skill(skill: LearnedSkill, starts: Placed, source: StartStateSource, 
     Raises:
         ProposalRefused: stage ``refine``; what it declares was never measured, nor anything else.
     """
-    bench, vocabulary = source.bench, source.bench.world.vocabulary
-    steps_before = bench.programs.env_steps
-    player = _Player(skill, source, steps_before + allowance(trained))
-    episodes = player.play_own(starts)
-    refinement = refine(skill.operator, episodes, vocabulary)
+    vocabulary = source.bench.world.vocabulary
+    player = Player(skill, starts, source)
+    until = allowance(trained)
+    player.play_own()
+    refinement = refine(skill.operator, player.episodes, vocabulary)
     tried: set[str] = set()
-    for round_ in range(ROUNDS):
-        wanted = _variants(refinement.operator, episodes, source, skill.name)
+    for _ in range(ROUNDS):
+        wanted = _variants(refinement.operator, player.episodes, source, skill)
         fresh = list(islice((one for one in wanted if one.label not in tried), MAX_VARIANTS))
         tried |= {variant.label for variant in fresh}
-        more = player.play_variants(fresh, refinement.operator, round_)
-        if more is None:
+        if not player.play_variants(fresh, refinement.operator, until):
             break
-        episodes = Trajectories.joined([episodes, more])
-        refinement = refine(skill.operator, episodes, vocabulary)
+        refinement = refine(skill.operator, player.episodes, vocabulary)
+    stopped = play_on(player, refinement.operator, until + MORE_ALLOWANCE, vocabulary)
+    episodes = player.episodes
+    refinement = refine(skill.operator, episodes, vocabulary)
     table = FactTable.of(refinement.operator, episodes, vocabulary)
-    spent = bench.programs.env_steps - steps_before
-    refined = Refined(skill.operator, refinement, episodes, table, spent, _shortage(table))
+    refined = Refined(skill.operator, refinement, episodes, table, player.env_steps, shortage(table, stopped))
     if player.untried:
         refined = refined.noting(f"For want of env steps, {player.untried} kinds of starts were not tried.")
+    if skill.task.max_repeat == 1 and any(line.slope for line in declared_lines(refined.operator).values()):
+        refined = refined.noting("It was trained for n = 1: how its needs grow with n is as declared.")
     return refined
 
 
@@ -163,104 +158,24 @@ def allowance(trained: int) -> int:
 
 
 def _variants(
-    operator: Operator, episodes: Trajectories, source: StartStateSource, name: str
+    operator: Operator, episodes: Trajectories, source: StartStateSource, skill: LearnedSkill
 ) -> Iterable[StartVariant]:
     """Starts that could tell what the episodes so far leave open, the most telling first."""
-    vocabulary = source.bench.world.vocabulary
-    within = episodes.started_within(operator, vocabulary) & (episodes.n == 1)
-    hits = int((episodes.succeeded(operator, vocabulary) & within).sum())
-    if wilson_interval(hits, int(within.sum()))[0] < RELIABLE:
-        others = {other: known for other, known in source.library.operators.items() if other != name}
+    vocabulary, repeats = source.bench.world.vocabulary, skill.task.max_repeat
+    if wilson_interval(*_hits(operator, episodes, 1, vocabulary))[0] < RELIABLE:
+        others = {other: known for other, known in source.library.operators.items() if other != skill.name}
         yield from variants_with(operator, others, vocabulary)
+    # Plans that bring several times as much are long: only if hardly anything goes without.
+    if repeats > 1 and not frequent(*_hits(operator, episodes, repeats, vocabulary)):
+        yield from variants_for_repeats(operator, repeats, vocabulary)
     yield from variants_without(operator)
     yield variant_after(operator, vocabulary)
 
 
-class _Player:
-    """Plays one skill from start states of several kinds, as long as there are env steps for it.
-
-    Attributes:
-        untried: kinds of start states that there were no env steps for.
-    """
-
-    def __init__(self, skill: LearnedSkill, source: StartStateSource, until: int) -> None:
-        self.untried = 0
-        self._until = until
-        self._skill = skill
-        self._source = source
-        self._bench = source.bench
-
-    def play_own(self, starts: Placed) -> Trajectories:
-        """From the skill's own start states, for every n that it was trained for."""
-        batch, task = self._bench.programs.batch, self._skill.task
-        wanted = max(EPISODES, EPISODES_A_REPEAT * task.max_repeat)
-        rows = np.arange(min(-(-wanted // batch) * batch, starts.rows))
-        return self._play(jax.tree.map(lambda leaf: leaf[rows], starts), task.max_repeat, "own")
-
-    def play_variants(
-        self, variants: Iterable[StartVariant], operator: Operator, round_: int
-    ) -> Trajectories | None:
-        """From other starts, with n = 1; None when no plan leads to any of them."""
-        library = SkillLibrary()
-        for name in self._source.library.operators:
-            library.add(self._source.library[name])
-        library.add(dataclasses.replace(self._skill, operator=operator))
-        parts = [self._starts(variant, operator, library) for variant in variants]
-        found = [part for part in parts if part is not None]
-        if not found:
-            return None
-        starts = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *found)
-        return self._play(starts, 1, round_)
-
-    def _starts(self, variant: StartVariant, operator: Operator, library: SkillLibrary) -> Placed | None:
-        if self._bench.programs.env_steps >= self._until:
-            self.untried += 1
-            return None
-        goal = variant.operator(operator)
-        name = f"{self._skill.name} {variant.label}"
-        try:
-            steps = plan_for(name, goal, library.operators, self._bench.world)
-            source = dataclasses.replace(
-                self._source,
-                name=name,
-                operator=goal,
-                steps=steps,
-                library=library,
-                stream=f"{self._source.stream} {variant.label}",
-                _batches=0,
-            )
-            return source.training(VARIANT_EPISODES)
-        except ProposalRefused:
-            return None
-
-    def _play(self, starts: Placed, max_repeat: int, purpose: str | int) -> Trajectories:
-        key = jax.random.fold_in(
-            jax.random.key(self._bench.seed), stream_number(self._source.stream, "refine", purpose)
-        )
-        task = dataclasses.replace(self._skill.task, max_repeat=max_repeat)
-        outcomes = self._bench.episodes.run(task, self._skill.params, starts, key)
-        return trajectories_of(outcomes, self._bench.world)
-
-
-def trajectories_of(outcomes: Outcomes, world: World) -> Trajectories:
-    """Episodes read in the world's facts."""
-    facts = tuple(name for name in world.vocabulary if name in world.snapshot_spec.fact_columns)
-    columns = [world.snapshot_spec.fact_columns[name] for name in facts]
-
-    def read(snapshots: Any) -> np.ndarray:
-        return np.rint(np.asarray(snapshots)[:, columns]).astype(np.int32)
-
-    return Trajectories(
-        facts=facts,
-        start=read(outcomes.start),
-        end=read(outcomes.end),
-        fell=read(outcomes.fell),
-        rose=read(outcomes.rose),
-        done=np.asarray(outcomes.claimed) & ~np.asarray(outcomes.died),
-        died=np.asarray(outcomes.died),
-        n=np.asarray(outcomes.n),
-        length=np.asarray(outcomes.length),
-    )
+def _hits(operator: Operator, episodes: Trajectories, n: int, vocabulary: Vocabulary) -> tuple[int, int]:
+    """``(successes, episodes)`` of ``n`` repeats from where the operator says that they can start."""
+    within = episodes.started_within(operator, vocabulary) & (episodes.n == n)
+    return int((episodes.succeeded(operator, vocabulary) & within).sum()), int(within.sum())
 
 
 def heard(refined: Refined, analyst: Analyst, world: World) -> Refined:
@@ -286,19 +201,3 @@ def heard(refined: Refined, analyst: Analyst, world: World) -> Refined:
     return dataclasses.replace(refined, refinement=both).noting(
         f"The analyst proposed {proposals} changes; {len(added.changes)} were taken."
     )
-
-
-def _shortage(table: FactTable) -> str:
-    """Says when the episodes were too few of one kind to decide much."""
-    episodes = table.successes + table.failures
-    if table.successes < MIN_EPISODES:
-        return (
-            f"Only {table.successes} of {episodes} episodes succeeded; with fewer than {MIN_EPISODES} "
-            "nothing can be said about what is needed and used up."
-        )
-    if table.failures < MIN_EPISODES:
-        return (
-            f"Only {table.failures} of {episodes} episodes failed, from every start that could be reached; "
-            f"with fewer than {MIN_EPISODES} no requirement is added."
-        )
-    return ""

@@ -13,7 +13,8 @@ from types import MappingProxyType
 
 from flowrl.skills.facts import FactKind, Vocabulary
 from flowrl.skills.operator import Linear, Operator
-from flowrl.skills.refine_needs import Need, needs_of
+from flowrl.skills.refine_needs import needs_of
+from flowrl.skills.refine_ranges import Need
 
 _HELPS = (FactKind.COUNT, FactKind.TIER, FactKind.REACH, FactKind.PLACE)
 """Kinds of facts that the game may ask for; see :mod:`flowrl.skills.refine_needs`."""
@@ -29,10 +30,12 @@ class StartVariant:
     Attributes:
         label: for messages and for random numbers of its own.
         needs: what holds at the start: fact -> least value, or allowed places.
+        repeats: the largest n that is played from there; all from 1 on are.
     """
 
     label: str
     needs: Mapping[str, Need]
+    repeats: int = 1
 
     def operator(self, gains: Operator) -> Operator:
         """An operator that can start there, with the gains of another one: what a plan is made for."""
@@ -40,6 +43,31 @@ class StartVariant:
             name: need if isinstance(need, tuple) else Linear(0, need) for name, need in self.needs.items()
         }
         return Operator(MappingProxyType(requires), MappingProxyType({}), gains.gains)
+
+
+def variant_from_nothing() -> StartVariant:
+    """A fresh world: nothing leads there, so it can always be had, and most that is needed is missing."""
+    return StartVariant("from nothing", {})
+
+
+def variants_for_repeats(operator: Operator, repeats: int, vocabulary: Vocabulary) -> Iterator[StartVariant]:
+    """So much more of every amount as ``repeats`` times one repeat needs, then of all but one.
+
+    Where a plan ends there is what one repeat needs. That more repeats fail there does not say which amount
+    they lack; nor does that they succeed with more of everything.
+    """
+    needs = needs_of(operator)
+    more: dict[str, int] = {}
+    for name, need in needs.items():
+        fact = vocabulary[name]
+        if fact.kind is FactKind.COUNT and isinstance(need, int) and need:
+            more[name] = min(need * repeats, fact.capacity or need * repeats)
+    if not more:
+        return
+    yield StartVariant(f"for {repeats} repeats", {**needs, **more}, repeats)
+    for name in more if len(more) > 1 else ():
+        label = f"for {repeats} repeats but {name}"
+        yield StartVariant(label, {**needs, **more, name: needs[name]}, repeats)
 
 
 def variants_without(operator: Operator) -> Iterator[StartVariant]:

@@ -1,12 +1,14 @@
-"""Needs as they were measured: what must be there at the start for the skill to succeed.
+"""Needs as they were measured for one repeat count: what must be there at the start for the skill to succeed.
 
-Judged from episodes with n = 1 alone: start states for more repeats would have to differ with n.
+What is needed is decided for n = 1, which every skill is played for; how an amount grows from there is put
+together from what is found for the other n (:mod:`flowrl.skills.refine_growth`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -14,10 +16,8 @@ from flowrl.skills.change import ALMOST_ALWAYS, MIN_EPISODES, almost_never, as_g
 from flowrl.skills.evidence import wilson_interval
 from flowrl.skills.facts import FactKind, Vocabulary
 from flowrl.skills.operator import Linear, Operator
+from flowrl.skills.refine_ranges import Finding, Need, NeedRange, Starts, ranges_of
 from flowrl.skills.trajectories import Trajectories
-
-Need = int | tuple[int, ...]
-"""At least so much of a fact; of a PLACE fact, one of these values."""
 
 _MAY_BE_ADDED = (FactKind.COUNT, FactKind.TIER, FactKind.REACH, FactKind.PLACE)
 """Achievements are a record of what was done, never what the game asks for; vitals rise and fall by
@@ -40,62 +40,20 @@ def needs_of(operator: Operator) -> dict[str, Need]:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A need as it was found. ``evidence`` counts episodes by what they count."""
-
-    fact: str
-    need: Need
-    evidence: Mapping[str, int]
-    reason: str
-
-
-@dataclass(frozen=True)
 class Needs:
-    """What the skill needs, and how it was found.
+    """What the skill needs for one n, and how it was found.
 
     Attributes:
         needs: fact -> least value, or allowed places; 0 for what is no longer needed.
         findings: what is new, one a changed fact.
         undecided: needs that something speaks for, but something else just as much.
+        ranges: fact -> where its need may lie; only of amounts with which the skill is seen to work.
     """
 
     needs: Mapping[str, Need]
     findings: tuple[Finding, ...] = ()
     undecided: tuple[Finding, ...] = ()
-
-
-@dataclass
-class _Starts:
-    """Episodes with n = 1 by what they started with, and what was found so far.
-
-    Attributes:
-        needs: as they are by now.
-        lowered: what they were before, of those that were lowered.
-    """
-
-    episodes: Trajectories
-    success: np.ndarray
-    needs: dict[str, Need]
-    findings: dict[str, Finding] = field(default_factory=dict)
-    lowered: dict[str, Need] = field(default_factory=dict)
-
-    def values(self, fact: str) -> np.ndarray:
-        return np.asarray(self.episodes.start[:, self.episodes.column(fact)])
-
-    def holds(self, fact: str, need: Need) -> np.ndarray:
-        values = self.values(fact)
-        return np.isin(values, need) if isinstance(need, tuple) else np.asarray(values >= need)
-
-    def all_hold(self, apart_from: Iterable[str] = ()) -> np.ndarray:
-        rows = np.ones(len(self.episodes), bool)
-        for fact, need in self.needs.items():
-            if fact not in apart_from:
-                rows &= self.holds(fact, need)
-        return rows
-
-    def count(self, rows: np.ndarray) -> tuple[int, int]:
-        """``(successes, episodes)``."""
-        return int((self.success & rows).sum()), int(rows.sum())
+    ranges: Mapping[str, NeedRange] = field(default_factory=dict)
 
 
 def refined_needs(
@@ -104,6 +62,8 @@ def refined_needs(
     episodes: Trajectories,
     success: np.ndarray,
     vocabulary: Vocabulary,
+    n: int = 1,
+    missing: Mapping[str, Need] = MappingProxyType({}),
 ) -> Needs:
     """Raises or adds what almost nothing succeeds without, lowers or drops what nothing is lost without.
 
@@ -111,20 +71,23 @@ def refined_needs(
     What always held is kept: that nothing speaks for a need is not that something speaks against it.
 
     Args:
-        needs: as declared.
-        used: fact -> what one repeat consumes: no need falls below it.
+        needs: as declared, for ``n``.
+        used: fact -> what ``n`` repeats consume: no need falls below it.
         episodes: of the skill, from starts of many kinds.
         success: bool ``[E]``.
+        n: the repeat count whose episodes are looked at.
+        missing: needs that another n was found not to have: either of two tools may do, whatever the n.
     """
-    once = episodes.n == 1
-    starts = _Starts(episodes.select(once), success[once], dict(needs))
+    rows = episodes.n == n
+    starts = Starts(episodes.select(rows), success[rows], dict(needs), missing)
     while True:
         found = len(starts.findings)
         undecided = _raise(starts, vocabulary)
         _lower(starts, needs, used)
         if len(starts.findings) == found or not starts.lowered:
             break
-    return Needs(starts.needs, tuple(starts.findings.values()), tuple(undecided))
+    ranges = ranges_of(starts, needs, {one.fact for one in undecided})
+    return Needs(starts.needs, tuple(starts.findings.values()), tuple(undecided), ranges)
 
 
 # --- raise and add -----------------------------------------------------------------------------
@@ -164,7 +127,7 @@ class _Separation:
         return {**counts, "without": self.below, "without_success": self.hits_below}
 
 
-def _raise(starts: _Starts, vocabulary: Vocabulary) -> list[Finding]:
+def _raise(starts: Starts, vocabulary: Vocabulary) -> list[Finding]:
     """Adds the most separating need until none separates; of two that go together, none."""
     undecided: dict[str, Finding] = {}
     while True:
@@ -199,7 +162,7 @@ def _go_together(one: _Separation, other: _Separation, population: np.ndarray) -
     return one.fact != other.fact and bool(same >= ALMOST_ALWAYS)
 
 
-def _helpful(starts: _Starts, vocabulary: Vocabulary) -> Iterator[_Separation]:
+def _helpful(starts: Starts, vocabulary: Vocabulary) -> Iterator[_Separation]:
     """Needs with which the skill works, and which enough episodes lack."""
     population = starts.all_hold()
     for name in starts.episodes.facts:
@@ -219,9 +182,7 @@ def _helpful(starts: _Starts, vocabulary: Vocabulary) -> Iterator[_Separation]:
                 yield _Separation(name, need, above, *with_it, *without)
 
 
-def _one_of_several(
-    starts: _Starts, helpful: Sequence[_Separation], vocabulary: Vocabulary
-) -> Finding | None:
+def _one_of_several(starts: Starts, helpful: Sequence[_Separation], vocabulary: Vocabulary) -> Finding | None:
     """One of several needs of which any will do: a table in reach, or wood enough to place one first.
 
     None of them separates alone; an operator can only ask for one. What must merely hold goes before a
@@ -245,7 +206,7 @@ def _one_of_several(
 # --- lower and drop ----------------------------------------------------------------------------
 
 
-def _lower(starts: _Starts, declared: Mapping[str, Need], used: Mapping[str, int]) -> None:
+def _lower(starts: Starts, declared: Mapping[str, Need], used: Mapping[str, int]) -> None:
     """Lowers one need after the other, the one first that is missed least."""
     usual = starts.count(starts.all_hold())
     if not frequent(*usual):
@@ -273,7 +234,7 @@ def _sureness(finding: Finding) -> float:
 
 
 def _least(
-    starts: _Starts,
+    starts: Starts,
     name: str,
     used: int,
     rate: float,
@@ -283,13 +244,9 @@ def _least(
     # Evidence against one of two needs counts only where the other, once dropped, was missing as well: either
     # of two tools may do.
     rows = starts.all_hold(apart_from=(name,)) & ~starts.holds(name, need)
-    for other, before in starts.lowered.items():
+    for other, before in {**starts.missing, **starts.lowered}.items():
         rows &= ~starts.holds(other, before)
-    good: list[tuple[int, tuple[int, int]]] = []
-    for value in np.unique(values[rows]):
-        count = starts.count(rows & (values == value))
-        if as_good(*count, rate):
-            good.append((int(value), count))
+    good = list(_as_good_levels(starts, rows, values, rate, ordered=not isinstance(need, tuple)))
     reason = "starts without it succeed about as often"
     if isinstance(need, tuple):
         total = starts.count(rows & np.isin(values, [place for place, _ in good]))
@@ -300,6 +257,23 @@ def _least(
         if lower < need:
             return Finding(name, lower, _without(count), reason)
     return None
+
+
+def _as_good_levels(
+    starts: Starts, rows: np.ndarray, values: np.ndarray, rate: float, ordered: bool
+) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Values with which episodes succeed about as often, with ``(successes, episodes)``.
+
+    Args:
+        ordered: whether who has more does no worse: then a value is as good as it and some below it together.
+    """
+    levels = np.unique(values[rows])
+    for level in levels:
+        for least in levels[levels <= level][::-1] if ordered else [level]:
+            count = starts.count(rows & (values >= least) & (values <= level))
+            if as_good(*count, rate):
+                yield int(level), count
+                break
 
 
 def _without(count: tuple[int, int]) -> dict[str, int]:

@@ -16,12 +16,18 @@ from flowrl.skills.change import Change
 from flowrl.skills.facts import Vocabulary
 from flowrl.skills.operator import Count, Linear, Operator
 from flowrl.skills.refine_gains import with_missing, without_overstated
-from flowrl.skills.refine_needs import Finding, Need, Needs, needs_of, refined_needs
+from flowrl.skills.refine_growth import NOTHING, Growth, declared_lines, growths
+from flowrl.skills.refine_needs import Needs, needs_of, refined_needs
+from flowrl.skills.refine_ranges import Finding, Need
 from flowrl.skills.refine_uses import refined_uses
+from flowrl.skills.repeat_counts import closest
 from flowrl.skills.trajectories import Trajectories
 
 STILL_NEEDED = "was declared as used up, and not shown to be needless"
 """Why a need outlives the consumption that implied it."""
+
+OTHER_REPEATS = "other repeats succeed only with more, or as often with less"
+"""Why a need is corrected for which n = 1 alone gives no reason."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +62,19 @@ def refine(operator: Operator, episodes: Trajectories, vocabulary: Vocabulary) -
     success = episodes.succeeded(judged, vocabulary)
     consumes, uses = refined_uses(operator, episodes.select(success), vocabulary)
     used = {name: count.at(1) for name, count in consumes.items()}
-    declared = needs_of(operator)
+    declared, lines = needs_of(operator), declared_lines(operator)
     at_least = {name: _at_least(declared.get(name), used.get(name, 0)) for name in {**declared, **used}}
     found = refined_needs(at_least, used, episodes, success, vocabulary)
-    requires, needs = _requirements(operator, used, found, uses)
+    growing = growths(lines, consumes, found, episodes, success, vocabulary)
+    requires, needs = _requirements(operator, consumes, found, growing, uses)
     undecided = tuple(
         Change(
-            "requires", one.fact, operator.requires.get(one.fact), _count(one.need), one.evidence, one.reason
+            "requires",
+            one.fact,
+            operator.requires.get(one.fact),
+            one.need if isinstance(one.need, tuple) else closest({1: one.need}, lines.get(one.fact)),
+            one.evidence,
+            one.reason,
         )
         for one in found.undecided
     )
@@ -77,38 +89,56 @@ def _at_least(declared: Need | None, used: int) -> Need:
     return declared if isinstance(declared, tuple) else max(declared or 0, used)
 
 
-def _count(need: Need) -> Count:
-    return need if isinstance(need, tuple) else Linear(0, need)
-
-
 def _requirements(
-    operator: Operator, used: Mapping[str, int], found: Needs, uses: list[Change]
+    operator: Operator,
+    consumes: Mapping[str, Linear],
+    found: Needs,
+    growing: Mapping[str, Growth],
+    uses: list[Change],
 ) -> tuple[dict[str, Count], list[Change]]:
     """The ``requires`` that, beside what is consumed, says what was found to be needed."""
     requires: dict[str, Count] = dict(operator.requires)
     changes = []
-    before_level = needs_of(operator)
-    findings: dict[str, Finding] = {finding.fact: finding for finding in found.findings}
-    evidence = {change.fact: change.evidence for change in uses}
+    declared = declared_lines(operator)
+    findings = {finding.fact: finding for finding in found.findings}
+    spent = {change.fact: change.evidence for change in uses}
     for name, need in found.needs.items():
-        if need == before_level.get(name, 0) and name not in evidence:
+        before, finding = operator.requires.get(name), findings.get(name)
+        if isinstance(need, tuple):
+            if finding is not None:
+                requires[name] = need
+                changes.append(Change("requires", name, before, need, finding.evidence, finding.reason))
             continue
-        before = operator.requires.get(name)
-        implied = isinstance(need, int) and need <= used.get(name, 0)
-        if before is not None and implied and name not in findings:
-            continue
-        after = None if implied else _count(need)
-        if after == before or (before is not None and _level(before) == need):
+        growth, used = growing[name], consumes.get(name, NOTHING)
+        implied = growth.line.at(1) <= used.at(1) and growth.line.slope <= used.slope
+        after = None if implied else growth.line
+        as_declared = growth.line == declared.get(name, NOTHING)
+        # What was declared twice, as required and as used up, may stay so.
+        if after == before or (as_declared and (name not in spent or implied)):
             continue
         requires.pop(name, None)
         if after is not None:
             requires[name] = after
-        finding = findings.get(name)
-        reason = finding.reason if finding else STILL_NEEDED
-        counts = finding.evidence if finding else evidence.get(name, {})
-        changes.append(Change("requires", name, before, after, counts, reason))
+        reason, evidence = _grounds(finding, growth, spent.get(name, {}))
+        if operator.scales or growth.line.slope:
+            reason = f"{reason}; {_measured_for(growth)}"
+        changes.append(Change("requires", name, before, after, evidence, reason))
     return requires, changes
 
 
-def _level(count: Count) -> Need:
-    return count.at(1) if isinstance(count, Linear) else count
+def _grounds(
+    finding: Finding | None, growth: Growth, spent: Mapping[str, int]
+) -> tuple[str, Mapping[str, int]]:
+    """Why an amount is corrected, and the counts of episodes that say so."""
+    if finding is not None:
+        return finding.reason, {**finding.evidence, **growth.evidence}
+    if growth.evidence:
+        return OTHER_REPEATS, growth.evidence
+    return STILL_NEEDED, spent
+
+
+def _measured_for(growth: Growth) -> str:
+    """Which repeat counts a need rests on: what others need nobody saw."""
+    if max(growth.repeats, default=1) > 1:
+        return f"measured for n = {', '.join(map(str, growth.repeats))}"
+    return "measured for n = 1 alone: constant or growing with n as declared"

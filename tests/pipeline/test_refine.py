@@ -19,13 +19,17 @@ from flowrl.errors import FatalProviderError
 from flowrl.llm.proposer import Analysis
 from flowrl.pipeline.library import LearnedSkill, SkillLibrary
 from flowrl.pipeline.prepare import StartStateSource, plan_for
-from flowrl.pipeline.refine import Analyst, Refined, heard, refine_skill
+from flowrl.pipeline.refine import Analyst, Refined, allowance, heard, refine_skill
+from flowrl.pipeline.refine_counts import play_on
+from flowrl.pipeline.refine_player import EPISODES, OWN
+from flowrl.pipeline.refine_starts import StartVariant
 from flowrl.pipeline.sizes import resolve_sizes
 from flowrl.pipeline.tasks import make_task, measured_gain
 from flowrl.pipeline.workbench import Workbench
+from flowrl.rl.environment import Placed
 from flowrl.rl.task import GoalProgram
 from flowrl.skills.change import MIN_EPISODES
-from flowrl.skills.operator import parse_operator
+from flowrl.skills.operator import Operator, parse_operator
 from flowrl.skills.trajectories import Trajectories
 
 pytestmark = pytest.mark.xdist_group("refine")
@@ -204,9 +208,136 @@ def test_what_the_journal_keeps_is_plain_data_with_before_after_and_counts(train
     assert (event["successes"], event["failures"]) == (found.table.successes, found.table.failures)
 
 
+def test_more_repeats_are_played_from_starts_with_more(trained: Trained) -> None:
+    """A plan brings wood for one pickaxe: that two take two shows only where there is wood for two."""
+    name, (program, truth, _) = "make_pickaxe", TRUE["make_pickaxe"]
+    operator = parse_operator({**truth, "consumes": {"inventory:wood": 1}}, WORLD.vocabulary)
+    task = make_task(name, operator, program, WORLD, MAX_STEPS[name], max_repeat=2)
+    skill = dataclasses.replace(trained.library[name], operator=operator, task=task)
+    source = source_of(name, operator, _all_but(trained, name), trained.bench)
+    found = refine_skill(skill, source.training(trained.bench.shape.bank_size), source)
+    assert found.operator.to_json() == truth
+    wood = found.episodes.start[:, found.episodes.column("inventory:wood")]
+    assert np.sum((found.episodes.n == 2) & (wood >= 2)) >= MIN_EPISODES
+
+
+def test_what_one_repeat_was_trained_for_says_nothing_about_more(trained: Trained) -> None:
+    assert "how its needs grow with n is as declared" in refined(trained, "make_pickaxe").note
+    assert "grow with n" not in refined(trained, "place_table").note
+
+
+def hurried(trained: Trained) -> tuple[LearnedSkill, Placed, StartStateSource]:
+    """Gathering in six steps: now and then they do not suffice."""
+    name, (program, sections, repeats) = "collect_wood", TRUE["collect_wood"]
+    operator = parse_operator(sections, WORLD.vocabulary)
+    task = make_task(name, operator, program, WORLD, 6, repeats)
+    source = source_of(name, operator, _all_but(trained, name), trained.bench)
+    skill = dataclasses.replace(trained.library[name], task=task)
+    return skill, source.training(trained.bench.shape.bank_size), source
+
+
+def test_it_plays_on_until_enough_episodes_failed(trained: Trained) -> None:
+    before = trained.bench.programs.env_steps
+    found = refine_skill(*hurried(trained))
+    assert min(found.table.successes, found.table.failures) >= MIN_EPISODES
+    assert found.note == ""
+    # What it takes is counted, all but the start states that the test made itself (from worlds, in no steps).
+    assert found.env_steps == trained.bench.programs.env_steps - before
+    # A first look alone has too few failures: nothing else was played but more of the same.
+    assert np.sum(~found.episodes.succeeded(found.operator, WORLD.vocabulary)[:EPISODES]) < MIN_EPISODES
+
+
+def test_it_does_not_play_on_without_end(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowrl.pipeline.refine.MORE_ALLOWANCE", -allowance(0))
+    found = refine_skill(*hurried(trained))
+    assert f"(after {found.env_steps:,} env steps)" in found.note
+    assert found.note.startswith(f"Only {found.table.failures} of {len(found.episodes)} episodes failed")
+
+
+class CountedPlayer:
+    """Stands in for the player: every kind of start fails as often as it is told, and costs ten env steps."""
+
+    def __init__(self, failures: Mapping[str, int]) -> None:
+        self._failures = failures
+        self.parts: list[tuple[StartVariant, Trajectories]] = []
+        self.env_steps = 0
+        self.play_own()
+
+    @property
+    def episodes(self) -> Trajectories:
+        return Trajectories.joined([episodes for _, episodes in self.parts])
+
+    def play_own(self) -> None:
+        self._play(OWN, EPISODES)
+
+    def play_variants(self, variants: list[StartVariant], *_: Any) -> None:
+        for variant in variants:
+            self._play(variant, 64)
+
+    def _play(self, start: StartVariant, count: int) -> None:
+        self.env_steps += 10
+        done = np.arange(count) >= self._failures[start.label]
+        zero = np.zeros(count, np.int32)
+        table = np.zeros((count, 0), np.int32)
+        one = zero + 1
+        self.parts.append(
+            (start, Trajectories((), table, table, table, table, done=done, died=~done, n=one, length=one))
+        )
+
+    def played(self) -> list[str]:
+        return [start.label for start, _ in self.parts]
+
+
+NO_NEEDS, NEEDING = (
+    parse_operator({"requires": requires, "gains": {"inventory:wood": 1}}, WORLD.vocabulary)
+    for requires in ({}, {"near:table": 1})
+)
+
+
+@pytest.mark.parametrize(
+    ("operator", "failures", "played", "stopped"),
+    [
+        # 10 of 128 a time: 10, 20, 30, 40.
+        (NO_NEEDS, {"own": 10}, ["own"] * 4, ""),
+        # 4 a time: 32 after seven more.
+        (NO_NEEDS, {"own": 4}, ["own"] * 8, ""),
+        # 3 a time: 27 after eight more. Of 3 in 128 the upper Wilson bound is 6.7%: 68 in eight more, so it
+        # goes on; after six more, 21 in 896 are at most 3.6%: 2 more rounds have at most 9.1, 11 are missing.
+        (NO_NEEDS, {"own": 3}, ["own"] * 7, "2 more rounds would not bring as many"),
+        # None in 128 are at most 2.9%: 30 in eight more.
+        (NO_NEEDS, {"own": 0}, ["own"], "8 more rounds would not bring as many"),
+        # What needs something lacks it in a fresh world.
+        (NEEDING, {"own": 0, "from nothing": 60}, ["own", "from nothing"], ""),
+        (NEEDING, {"own": 10, "from nothing": 2}, ["own", "from nothing", "own", "own"], ""),
+        (NEEDING, {"own": 0, "from nothing": 20}, ["own", "from nothing", "from nothing"], ""),
+        # Successes are what is missing: 6 a time, then 36 after five more.
+        (NO_NEEDS, {"own": 122}, ["own"] * 6, ""),
+        (NO_NEEDS, {"own": 128}, ["own"], "8 more rounds would not bring as many"),
+    ],
+)
+def test_it_plays_on_where_what_is_missing_is_likeliest(
+    operator: Operator, failures: Mapping[str, int], played: list[str], stopped: str
+) -> None:
+    player: Any = CountedPlayer(failures)
+    without_gains = dataclasses.replace(operator, gains={})
+    assert play_on(player, without_gains, 1_000, WORLD.vocabulary) == stopped
+    assert player.played() == played
+
+
+def test_it_plays_on_as_long_as_there_are_env_steps() -> None:
+    player: Any = CountedPlayer({"own": 10})
+    without_gains = dataclasses.replace(NO_NEEDS, gains={})
+    assert play_on(player, without_gains, 25, WORLD.vocabulary) == "after 30 env steps"
+    assert player.played() == ["own"] * 3
+
+
 def test_too_few_of_either_kind_are_said(trained: Trained) -> None:
     """A pebble can be had from everywhere; a skill without a policy succeeds from nowhere."""
-    assert "episodes failed" in refined(trained, "pick_up").note
+    easy = refined(trained, "pick_up")
+    failures, episodes = easy.table.failures, len(easy.episodes)
+    assert easy.note.startswith(f"Only {failures} of {episodes} episodes failed, from every start")
+    assert "more rounds would not bring as many" in easy.note
+    assert "needed rests on what was declared" in easy.note
     blind = dataclasses.replace(
         trained.library["make_pickaxe"],
         task=dataclasses.replace(trained.library["make_pickaxe"].task, program=_never),
