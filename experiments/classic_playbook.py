@@ -85,12 +85,19 @@ def practice_left(recipe: Recipe) -> int:
     return max(recipe.practice_timesteps - sum(practice.env_steps for practice in practices), 0)
 
 
-def interrupted(recipe: Recipe) -> bool:
-    """Whether the last run was cut off: skills that were practised may not have been validated."""
+def practice_was_cut_off(recipe: Recipe) -> bool:
+    """Whether the last practice did not come to its end: what it trained may not have been validated."""
+    from flowrl.pipeline.events import PRACTICE
     from flowrl.store.journal import read_journal
 
-    last = read_journal(recipe.out / "graph" / "journal.jsonl")[-1]
-    return last["kind"] != "RunFinished" or bool(last["reason"])
+    cut_off = practising = False
+    for event in read_journal(recipe.out / "graph" / "journal.jsonl"):
+        if event["kind"] == "RunStarted":
+            practising = event["llm_name"] == PRACTICE
+            cut_off = cut_off or practising
+        elif event["kind"] == "RunFinished" and practising:
+            cut_off = bool(event["reason"])
+    return cut_off
 
 
 def main(recipe: Recipe) -> int:
@@ -113,7 +120,7 @@ def main(recipe: Recipe) -> int:
         except RunStopped as stopped:
             print(f"went on to practise without the rest: {stopped}")
     left = practice_left(recipe)
-    if left or interrupted(recipe):
+    if left or practice_was_cut_off(recipe):
         ppo = PracticeFlags().ppo
         ppo = dataclasses.replace(ppo, total_timesteps=left or ppo.total_timesteps)
         validation = config.validation

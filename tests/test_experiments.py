@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,32 @@ def test_practice_that_was_cut_off_is_not_begun_anew(tmp_path: Path) -> None:
     assert module.practice_left(wanted) == 100
     assert module.practice_left(module.Recipe(out=tmp_path, practice_timesteps=300)) == 0
     assert recipe("classic_ppo").steps_of(path) == 1400
+
+
+@pytest.mark.parametrize(
+    ("runs", "cut_off"),
+    [
+        ([("playbook", "")], False),
+        ([("playbook", "five refusals"), ("practice", "")], False),
+        ([("practice", "interrupted"), ("playbook", "")], True),
+        ([("practice", None), ("playbook", "")], True),
+        ([("practice", "interrupted"), ("practice", ""), ("playbook", "five refusals")], False),
+    ],
+)
+def test_a_practice_without_its_end_is_told_from_other_runs(
+    tmp_path: Path, runs: list[tuple[str, str | None]], cut_off: bool
+) -> None:
+    """Killed, a run says nothing of its end; learning goes on before practice does."""
+    events: list[dict[str, str]] = []
+    for name, reason in runs:
+        events.append({"kind": "RunStarted", "llm_name": name})
+        if reason is not None:
+            events.append({"kind": "RunFinished", "reason": reason})
+    journal = tmp_path / "graph" / "journal.jsonl"
+    journal.parent.mkdir()
+    journal.write_text("".join(json.dumps(event) + "\n" for event in events))
+    module = recipe("classic_playbook")
+    assert module.practice_was_cut_off(module.Recipe(out=tmp_path)) is cut_off
 
 
 def test_a_graph_that_took_nothing_is_no_measure(tmp_path: Path) -> None:
