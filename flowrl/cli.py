@@ -120,7 +120,7 @@ def guarded(body: Callable[[], int], goes_on: str = "") -> int:
     finally:
         # Most commands never load JAX, and this must not either.
         if (compiled := sys.modules.get("flowrl.rl.compiled")) is not None:
-            compiled.finish_compiling()
+            compiled.finish_threads()
 
 
 @contextlib.contextmanager

@@ -73,7 +73,7 @@ def compile_ahead(programs: Sequence[Ahead]) -> None:
     """Compiles programs one after the other, in the background: an env's step takes many seconds.
 
     What fails there fails again where the program is called, and is reported there. A process that ends
-    meanwhile has to :func:`finish_compiling`.
+    meanwhile has to :func:`finish_threads`.
     """
     done = [threading.Event() for _ in programs]
     for (program, _), event in zip(programs, done, strict=True):
@@ -92,7 +92,7 @@ def compile_ahead(programs: Sequence[Ahead]) -> None:
 
 
 def run_aside(function: Callable[..., Any], *args: Any) -> Future[Any]:
-    """Calls a function on another thread. A process that ends meanwhile has to :func:`finish_compiling`."""
+    """Calls a function on another thread. A process that ends meanwhile has to :func:`finish_threads`."""
     future: Future[Any] = Future()
 
     def work() -> None:
@@ -109,7 +109,7 @@ _COMPILES, _RUNS = "flowrl compiles ahead", "flowrl runs aside"
 _ending = threading.Event()
 
 
-def finish_compiling() -> None:
+def finish_threads() -> None:
     """Waits for what is compiled or run on other threads, if anything is: XLA crashes when it is cut off.
 
     Whoever cannot wait interrupts once more; then the process ends at once, with 130.

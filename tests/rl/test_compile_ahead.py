@@ -114,10 +114,10 @@ def test_who_does_not_wait_for_the_compiler_interrupts_once_more() -> None:
     code = """
 import signal, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
-from flowrl.rl.compiled import compile_ahead, compiled, finish_compiling
+from flowrl.rl.compiled import compile_ahead, compiled, finish_threads
 
 compile_ahead([(compiled(lambda row: row), threading.Event().wait)])
-finish_compiling()
+finish_threads()
 """
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as process:
         killer = threading.Timer(60, process.kill)
