@@ -8,17 +8,16 @@ from dataclasses import dataclass, replace
 from flowrl.errors import UserError, nearest
 from flowrl.pipeline.library import SkillLibrary
 from flowrl.pipeline.maintenance import maintenance_rules, provided_first
-from flowrl.pipeline.tasks import make_plan_program
+from flowrl.pipeline.tasks import make_plan_program, rows_to
 from flowrl.pipeline.workbench import Workbench
 from flowrl.rl.agent import Agent
 from flowrl.rl.agent_program import AgentProgram
-from flowrl.rl.executor import PlanProgram
 from flowrl.skills.graph import SkillGraph, SkillNode
 from flowrl.skills.operator import Linear
 from flowrl.skills.plan import FactGoal, Goal, Plan, SkillGoal
 from flowrl.skills.planner import plan
 from flowrl.skills.simulator import prove
-from flowrl.skills.teleo import Bounds, Condition
+from flowrl.skills.teleo import Bounds, Condition, Row
 from flowrl.worlds.base import World
 
 ACHIEVEMENT = "achievement:"
@@ -35,7 +34,8 @@ class AgentPlan:
         program: targets and rules as data.
         policies: skill names, in the order of the program's policies.
         targets: the fact or skill of each target, in order of preference.
-        plans: the proved plan of each target.
+        plans: the proved plan of each target from a fresh world.
+        rows: the rows of each target's program, in the program's order.
         rules: the name of each maintenance rule, such as ``defend:zombie`` or ``vital:food``.
     """
 
@@ -43,6 +43,7 @@ class AgentPlan:
     policies: tuple[str, ...]
     targets: tuple[str, ...]
     plans: tuple[Plan, ...]
+    rows: tuple[tuple[Row, ...], ...]
     rules: tuple[str, ...]
 
 
@@ -110,12 +111,10 @@ def plan_agent(
     consumes = {node.name: node.operator.consumes.keys() for node in extended.nodes}
     wanted.sort(key=lambda name: (name in by_itself, *_urgency(name, found, library, consumes)))
     targets = [*first, *wanted]
-    programs, patience = [], []
+    programs, patience, rows = [], [], []
     for name in targets:
-        program: PlanProgram = make_plan_program(
-            found[name].steps, goals[name][1], extended.operators, names, world
-        )
-        programs.append(program)
+        rows.append(rows_to(goals[name][1], found[name], extended.operators, library.env_steps, world))
+        programs.append(make_plan_program(rows[-1], names, world))
         steps = sum(library[step.skill].task.max_steps * step.n for step in found[name].steps)
         patience.append(max(steps, MIN_PATIENCE))
     return AgentPlan(
@@ -123,6 +122,7 @@ def plan_agent(
         tuple(names),
         tuple(targets),
         tuple(found[name] for name in targets),
+        tuple(rows),
         tuple(served.label for served in rules),
     )
 
@@ -157,7 +157,7 @@ def _urgency(
     """
 
     def steps_of(other: str) -> float:
-        return sum(library[step.skill].mean_length * step.n for step in found[other].steps)
+        return sum(map(library.env_steps, found[other].steps))
 
     steps = found[name].steps
     rivals = [

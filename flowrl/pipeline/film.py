@@ -27,8 +27,7 @@ class Scene:
         rule: the maintenance rule that called it; None when the plan did.
         target: the fact or skill pursued.
         reached: the target is reached already: there is nothing left to pursue.
-        plan: of the target.
-        plan_step: index of the current step of ``plan``.
+        plan: what is left to do for the target, the current step first.
         inventory: what is in the bag and how much of it; nothing that is 0.
         vitals: each with its level and that at an episode's start.
         achievements: those done so far, in the game's order.
@@ -41,7 +40,6 @@ class Scene:
     target: str
     reached: bool
     plan: tuple[PlanStep, ...]
-    plan_step: int
     inventory: dict[str, int]
     vitals: dict[str, tuple[float, int]]
     achievements: tuple[str, ...]
@@ -107,8 +105,7 @@ def _scene(done: PlayedGraph, moment: Moment, step: int, picture: np.ndarray) ->
         rule=does.rules[moment.rule] if moment.rule >= 0 else None,
         target=does.targets[moment.target],
         reached=bool(moment.reached),
-        plan=does.plans[moment.target].steps,
-        plan_step=int(moment.step),
+        plan=does.rows[moment.target][moment.step].rest,
         inventory={name: int(count) for name, count in held["inventory"].items() if count},
         vitals={name: (level, world.initial_facts[f"vital:{name}"]) for name, level in held["vital"].items()},
         achievements=tuple(name for name, done_so_far in held["achievement"].items() if done_so_far),

@@ -15,6 +15,7 @@ from flowrl.errors import GraphError, ProposalRefused
 from flowrl.pipeline.tasks import make_task
 from flowrl.rl.task import Task
 from flowrl.skills.operator import Operator
+from flowrl.skills.plan import PlanStep
 from flowrl.store.arrays import Tree
 from flowrl.worlds.base import World
 
@@ -124,6 +125,10 @@ class SkillLibrary:
 
     def __len__(self) -> int:
         return len(self._skills)
+
+    def env_steps(self, step: PlanStep) -> float:
+        """What a step of a plan is expected to take; of a skill that is not proved, one for each repeat."""
+        return max(self[step.skill].mean_length, 1.0) * step.n
 
     @property
     def operators(self) -> Mapping[str, Operator]:

@@ -303,14 +303,14 @@ class _Session:
                     "versions": {name: version(name) for name in ("flowrl", "jax", "craftax")},
                 },
             ),
-            jax.tree.map(np.asarray, self._trainer.params),
+            jax.tree.map(np.asarray, self._trainer.averaged),
             self._curves,
             instead_of_last=len(self._store.graph.practices) > self._number,
         )
 
     def prove(self, wanted: float, episodes: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Validates what was refused before; returns the names of what was accepted and of what was not."""
-        params = self._trainer.params
+        params = self._trainer.averaged
         for row, name in enumerate(self._names):
             self._library.add(dataclasses.replace(self._library[name], params=policy_of(params, row)))
         accepted, refused = [], []

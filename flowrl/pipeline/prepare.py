@@ -12,7 +12,7 @@ import numpy as np
 from flowrl.errors import ProposalRefused
 from flowrl.pipeline.library import SkillLibrary
 from flowrl.pipeline.streams import stream_number
-from flowrl.pipeline.tasks import make_plan_program
+from flowrl.pipeline.tasks import make_plan_program, rows_to
 from flowrl.pipeline.workbench import Workbench
 from flowrl.rl.environment import Placed
 from flowrl.rl.executor import Reached, hopeless
@@ -139,12 +139,13 @@ class StartStateSource:
         )
 
     def _reach(self, worlds: Placed, stream: int) -> Reached:
-        names = list(dict.fromkeys(step.skill for step in self.steps.steps))
+        world = self.bench.world
+        operators = {**self.library.operators, self.name: self.operator}
+        goal = start_condition(self.operator, 1, world.vocabulary)
+        rows = rows_to(goal, self.steps, operators, self.library.env_steps, world)
+        names = list(dict.fromkeys(row.rest[0].skill for row in rows[:-1]))
         skills = [self.library[name] for name in names]
-        goal = start_condition(self.operator, 1, self.bench.world.vocabulary)
-        program = make_plan_program(
-            self.steps.steps, goal, {s.name: s.operator for s in skills}, names, self.bench.world
-        )
+        program = make_plan_program(rows, names, world)
         budget = sum(self.library[step.skill].time_for(step.n) for step in self.steps.steps)
         return self.bench.executor.reach(
             program,

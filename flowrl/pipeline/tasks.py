@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from flowrl.rl.executor import PlanProgram
 from flowrl.rl.task import GoalProgram, MeasuredGain, Task
 from flowrl.skills.facts import FactKind, Vocabulary
 from flowrl.skills.operator import Linear, Operator
-from flowrl.skills.plan import PlanStep
-from flowrl.skills.teleo import Condition, conditions
+from flowrl.skills.plan import Plan, PlanStep
+from flowrl.skills.replanning import plans_from_stages
+from flowrl.skills.teleo import Condition, Row, merged_rows
 from flowrl.worlds.base import World
 
 
@@ -61,27 +62,41 @@ def barred_actions(operator: Operator, world: World) -> list[int]:
     ]
 
 
-def make_plan_program(
-    steps: Sequence[PlanStep],
+def rows_to(
     goal: Condition,
+    found: Plan,
     operators: Mapping[str, Operator],
-    order: Sequence[str],
+    env_steps: Callable[[PlanStep], float],
     world: World,
-) -> PlanProgram:
-    """A proved plan as conditions on snapshot columns.
+) -> tuple[Row, ...]:
+    """What to do wherever a player may stand: the rows of a plan and of those from its stages.
 
     Args:
-        goal: what must hold at the end.
+        goal: what the plan is for, as a condition.
+        found: a proved plan from a fresh world.
+        operators: of the plan's skills, and of the goal where that is one.
+        env_steps: what a step is expected to take.
+    """
+    plans = plans_from_stages(found, world.initial_facts, operators, world.vocabulary)
+    steps = [plan.steps for plan in plans]
+    return tuple(merged_rows(steps, goal, operators, world.vocabulary, env_steps))
+
+
+def make_plan_program(rows: Sequence[Row], order: Sequence[str], world: World) -> PlanProgram:
+    """Rows as conditions on snapshot columns.
+
+    Args:
+        rows: the goal's last.
         order: skill names in the order in which their policies will be given to the executor.
     """
-    regressed = conditions(steps, goal, operators, world.vocabulary)
-    low = np.full((len(regressed), len(world.snapshot_spec)), -np.inf, np.float32)
+    low = np.full((len(rows), len(world.snapshot_spec)), -np.inf, np.float32)
     high = np.full_like(low, np.inf)
-    for row, condition in enumerate(regressed):
-        for fact, bounds in condition.items():
+    for at, row in enumerate(rows):
+        for fact, bounds in row.condition.items():
             column = world.snapshot_spec.fact_columns[fact]
-            low[row, column] = bounds.low
+            low[at, column] = bounds.low
             if bounds.high is not None:
-                high[row, column] = bounds.high
+                high[at, column] = bounds.high
+    steps = [row.rest[0] for row in rows[:-1]]
     policy = np.array([order.index(step.skill) for step in steps], np.int32)
     return PlanProgram(low, high, policy, np.array([step.n for step in steps], np.int32))

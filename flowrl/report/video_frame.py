@@ -65,25 +65,25 @@ class FramePainter:
         colour = _RULE if scene.rule else _NOW
         draw.rectangle((_LEFT, y, _LEFT + 4, y + 46), colour)
         draw.text((_LEFT + 14, y - 3), scene.skill, _INK, self._title)
-        by_plan = f"step {scene.plan_step + 1} of {len(scene.plan)} of the plan"
+        left = len(scene.plan) - 1
+        by_plan = f"the plan: then {left} more" if left else "the plan's last step"
         why = f"rule {scene.rule}" if scene.rule else "all targets are reached" if scene.reached else by_plan
         draw.text((_LEFT + 14, y + 29), why, colour if scene.rule else _DIM, self._text)
 
     def _plan(self, draw: ImageDraw.ImageDraw, scene: Scene, y: int) -> int:
-        """The target and its plan with the current step; the rows around that step where it is long."""
+        """The target and what is left to do for it; its end, too, where that is long."""
         y = self._heading(draw, f"target {scene.target}", y)
-        first = max(0, min(scene.plan_step - _PLAN_LINES // 2, len(scene.plan) - _PLAN_LINES))
-        for row, step in list(enumerate(scene.plan))[first : first + _PLAN_LINES]:
-            label = step.skill if step.n == 1 else f"{step.skill} ×{step.n}"
-            current = row == scene.plan_step and not scene.reached
+        labels = [step.skill if step.n == 1 else f"{step.skill} ×{step.n}" for step in scene.plan]
+        if len(labels) > _PLAN_LINES:
+            labels = [*labels[: _PLAN_LINES - 2], "...", labels[-1]]
+        for row, label in enumerate(labels):
+            current = row == 0 and not scene.reached
             if current:
                 # While a rule is in force, the plan waits.
                 box = (_LEFT - 6, y - 2, _RIGHT, y + _LINE - 4)
                 draw.rounded_rectangle(box, 4, _FAINT if scene.rule else _NOW)
-            done = scene.reached or row < scene.plan_step
-            draw.text(
-                (_LEFT, y), "✓" if done else "▸" if current else "·", _INK if current else _DIM, self._text
-            )
+            mark = "✓" if scene.reached else "▸" if current else "·"
+            draw.text((_LEFT, y), mark, _INK if current else _DIM, self._text)
             draw.text(
                 (_LEFT + 22, y), label, _INK if current else _DIM, self._bold if current else self._text
             )

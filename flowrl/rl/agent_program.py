@@ -30,11 +30,15 @@ class AgentProgram:
 
 
 class ProgramTable(NamedTuple):
-    """An :class:`AgentProgram` on device: G targets of at most L conditions, R rules, C compared columns.
+    """An :class:`AgentProgram` on device: G targets of at most L conditions, R rules.
+
+    Targets have many conditions in common; each of the U different ones is looked at once, in the C columns
+    that some condition speaks of.
 
     Attributes:
-        columns: int32 ``[C]``, the snapshot columns that some condition speaks of.
-        low, high: float32 ``[G, L, C]``, bounds before each step, then the goal's, then that repeated.
+        columns: int32 ``[C]``, of the snapshot.
+        low, high: float32 ``[U, C]``, the bounds of each condition.
+        condition: int32 ``[G, L]``, which of them is before each step, then the goal's, then that repeated.
         policy, n: int32 ``[G, L]``, who runs at each step and with how many repeats.
         goal_index: int32 ``[G]``, the row of each target's own condition.
         patience: int32 ``[G]``.
@@ -45,6 +49,7 @@ class ProgramTable(NamedTuple):
     columns: jax.Array
     low: jax.Array
     high: jax.Array
+    condition: jax.Array
     policy: jax.Array
     n: jax.Array
     goal_index: jax.Array
@@ -59,10 +64,13 @@ class ProgramTable(NamedTuple):
         lows = np.stack([_lengthened(target.low, rows) for target in program.targets])
         highs = np.stack([_lengthened(target.high, rows) for target in program.targets])
         columns = np.flatnonzero(np.isfinite(lows).any(axis=(0, 1)) | np.isfinite(highs).any(axis=(0, 1)))
+        both = np.concatenate([lows[:, :, columns], highs[:, :, columns]], axis=2)
+        different, condition = np.unique(both.reshape(-1, both.shape[2]), axis=0, return_inverse=True)
         return ProgramTable(
             jnp.asarray(columns, jnp.int32),
-            jnp.asarray(lows[:, :, columns]),
-            jnp.asarray(highs[:, :, columns]),
+            jnp.asarray(different[:, : len(columns)]),
+            jnp.asarray(different[:, len(columns) :]),
+            jnp.asarray(condition.reshape(both.shape[:2]), jnp.int32),
             jnp.asarray(np.stack([_lengthened(target.policy, rows) for target in program.targets])),
             jnp.asarray(np.stack([_lengthened(target.n, rows) for target in program.targets])),
             jnp.array([target.steps for target in program.targets], jnp.int32),
@@ -86,8 +94,8 @@ class Standing(NamedTuple):
 
 def standing(table: ProgramTable, snapshot: jax.Array) -> Standing:
     """Compares snapshots ``[B, D]`` with all conditions of all targets."""
-    facts = snapshot[:, table.columns][:, None, None, :]
-    holds = jnp.all((facts >= table.low) & (facts <= table.high), axis=-1)
+    facts = snapshot[:, table.columns][:, None, :]
+    holds = jnp.all((facts >= table.low) & (facts <= table.high), axis=-1)[:, table.condition]
     reached = jnp.take_along_axis(holds, table.goal_index[None, :, None], axis=2)[:, :, 0]
     order = jnp.arange(holds.shape[2])
     step = jnp.max(jnp.where(holds & (order < table.goal_index[:, None]), order, 0), axis=2)

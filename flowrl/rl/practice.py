@@ -38,6 +38,9 @@ GameReward = Callable[[jax.Array, jax.Array], jax.Array]
 ROLLOUTS = 2
 """One to learn from, one to play into meanwhile."""
 
+AVERAGE_POWER = 3
+"""Of the average over updates: it reaches back over about the last quarter of them, whatever their number."""
+
 
 @dataclass(frozen=True)
 class PracticeReport:
@@ -68,6 +71,9 @@ class _Tally(NamedTuple):
 
 class PracticeTrainer:
     """Trains the policies of one agent.
+
+    What it is worth is in :attr:`averaged`, the policies averaged over updates, the later ones the more:
+    they play better than those of any one update (docs/decisions/0010).
 
     Args:
         programs: the env's programs; B envs step together.
@@ -103,7 +109,8 @@ class PracticeTrainer:
         worlds: Placed,
         seed: int,
     ) -> None:
-        self.params = params
+        self.params = self.averaged = params
+        self._updates = 0
         self._programs = programs
         self._network = network
         self._one = apply_of(network)
@@ -125,6 +132,7 @@ class PracticeTrainer:
         self._keep = compiled(self._keep_states, donate=(0,))
         self._update = compiled(self._update_params, donate=(1,))
         self._renew = compiled(put_rows, donate=(0,))
+        self._average = compiled(_averaged)
         self._starts = Starts.of(worlds, len(tasks))
         self._carry = self._first_carry()
         self._rollouts = [self._empty_rollout() for _ in range(ROLLOUTS)]
@@ -150,6 +158,8 @@ class PracticeTrainer:
         )  # fmt: skip
         self._ready = None if last else self._play(weight)
         self.params, self._opt_state, metrics = learning.result()
+        self._updates += 1
+        self.averaged = self._average(self.averaged, self.params, np.float32(self._updates))
         report = _report(jax.device_get((played.tally, metrics)))
         self._rollouts.append(played.rollout)
         return report
@@ -377,6 +387,16 @@ class _Played(NamedTuple):
     seen: Seen
     doing: Pursuit
     tally: _Tally
+
+
+def _averaged(averaged: Any, params: Any, updates: jax.Array) -> Any:
+    """With the parameters after so many updates taken in.
+
+    Polynomial-decay averaging (Shamir and Zhang 2013, arXiv 1212.1824, section 5): the first update counts
+    in full, and no number of updates need be known beforehand.
+    """
+    weight = (AVERAGE_POWER + 1) / (updates + AVERAGE_POWER)
+    return jax.tree.map(lambda mean, now: mean + weight * (now - mean), averaged, params)
 
 
 def _emptied(tally: _Tally) -> _Tally:

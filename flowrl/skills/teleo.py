@@ -3,11 +3,15 @@
 Regressing the goal through the plan gives, before every step, the facts from which the rest of the plan still
 works. An agent that always runs the last step whose condition holds repeats what came undone (spent wood, a
 table out of reach) and skips what it no longer needs.
+
+A condition asks for all that the rest of its plan uses, also for making what is there already. So there is a
+plan for every stage (``replanning``), and their rows make one program: of those that apply,
+the one from which the least is left to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from flowrl.skills.facts import FactKind, Vocabulary
@@ -31,6 +35,63 @@ class Bounds(NamedTuple):
 
 Condition = Mapping[str, Bounds]
 """Facts that must lie within bounds, all at once."""
+
+
+class Row(NamedTuple):
+    """One row of a program.
+
+    Attributes:
+        condition: where it applies.
+        rest: what is left to do from there, its own step first; nothing in the goal's row.
+    """
+
+    condition: Condition
+    rest: tuple[PlanStep, ...]
+
+
+def merged_rows(
+    plans: Sequence[Sequence[PlanStep]],
+    goal: Condition,
+    operators: Mapping[str, Operator],
+    vocabulary: Vocabulary,
+    cost: Callable[[PlanStep], float],
+) -> list[Row]:
+    """The rows of several plans to one goal: the most left to do first, the goal's row last.
+
+    The first row is the first plan's, which is run where no condition holds. Left out is whatever has more
+    left to do than that, and rows in whose place a later one always applies, too.
+
+    Args:
+        plans: proved ones; the first is from where everything begins.
+        goal: what must hold at the end.
+        cost: what a step takes, above 0, such as the env steps to expect.
+    """
+    rows: list[tuple[float, Row]] = []
+    for steps in plans:
+        regressed = conditions(steps, goal, operators, vocabulary)
+        for done, condition in enumerate(regressed[:-1]):
+            rest = tuple(steps[done:])
+            rows.append((sum(map(cost, rest)), Row(condition, rest)))
+    most = sum(map(cost, plans[0]))
+    # Of equals the first plan's stays where it is: sorting is stable.
+    rows = sorted((row for row in rows if row[0] <= most), key=lambda row: -row[0])
+    ordered = [*(row for _, row in rows), Row(goal, ())]
+    first, others = ordered[0], ordered[1:]
+    return [first, *(row for at, row in enumerate(others) if not _replaced(row, others[at + 1 :]))]
+
+
+def _replaced(row: Row, later: Iterable[Row]) -> bool:
+    """Whether one of ``later`` applies wherever ``row`` does."""
+    return any(
+        all(_within(row.condition.get(name, Bounds(0)), bounds) for name, bounds in other.condition.items())
+        for other in later
+    )
+
+
+def _within(inner: Bounds, outer: Bounds) -> bool:
+    return inner.low >= outer.low and (
+        outer.high is None or (inner.high is not None and inner.high <= outer.high)
+    )
 
 
 def conditions(

@@ -24,7 +24,7 @@ from flowrl.rl.task import Task
 from flowrl.skills.graph import SkillGraph
 from flowrl.skills.operator import Linear, Operator
 from flowrl.skills.plan import FactGoal, Plan, PlanStep
-from flowrl.skills.teleo import Bounds
+from flowrl.skills.teleo import Bounds, merged_rows
 
 MAX_STEPS = 40
 OPERATORS = {
@@ -52,12 +52,14 @@ def done(toy_world: ToyWorld) -> PlayedGraph:
     network: Any = DiceNetwork()
     column = toy_world.snapshot_spec.columns["tree.distance"]
     rule = Rule(column, below=0, until=1, policy=0, patience=9, rest=9)
-    plan = make_plan_program(STEPS, {TARGET: Bounds(1)}, OPERATORS, list(OPERATORS), toy_world)
+    rows = merged_rows([STEPS], {TARGET: Bounds(1)}, OPERATORS, toy_world.vocabulary, lambda step: step.n)
+    plan = make_plan_program(rows, list(OPERATORS), toy_world)
     task = Task("any", lambda *_: (jnp.zeros(0), jnp.zeros(0, bool)), (), 10)
     program = AgentProgram((plan,), (300,), (rule,))
     agent = Agent(programs, network, program, [task] * 2, [jnp.zeros(())] * 2)
     plans = (Plan(STEPS, FactGoal({TARGET: 1})),)
-    player = Player(agent, AgentPlan(program, tuple(OPERATORS), (TARGET,), plans, ("near:tree",)))
+    does = AgentPlan(program, tuple(OPERATORS), (TARGET,), plans, (tuple(rows),), ("near:tree",))
+    player = Player(agent, does)
     worlds = programs.fresh(jax.random.key(2), 11)
     played = agent.play(worlds, MAX_STEPS, jax.random.key(5))
     bench: Any = SimpleNamespace(world=toy_world)
@@ -86,11 +88,11 @@ def test_scenes_say_who_is_in_charge_and_why(done: PlayedGraph) -> None:
     """The plan's step by the wood in the bag; the rule at the tree, whatever the plan says."""
     for scene in film_best(done).scenes:
         assert scene.picture.shape == (1, LENGTH, 3)
-        assert (scene.target, scene.plan) == (TARGET, STEPS)
-        assert scene.plan_step == (1 if scene.inventory.get("wood", 0) >= 1 else 0)
+        assert scene.target == TARGET
+        assert scene.plan == (STEPS[1:] if scene.inventory.get("wood", 0) >= 1 else STEPS)
         [agent], [tree] = (np.flatnonzero(scene.picture[0, :, colour]) for colour in (0, 1))
         if scene.rule is None:
-            assert scene.skill == STEPS[scene.plan_step].skill
+            assert scene.skill == scene.plan[0].skill
         else:
             assert (scene.rule, scene.skill, agent) == ("near:tree", "wander", tree)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from flowrl.llm.providers.playbook import load_playbook
 from flowrl.pipeline.agent import plan_agent
 from flowrl.pipeline.library import LearnedSkill, SkillLibrary
-from flowrl.rl.task import Task
+from flowrl.rl.agent_program import ProgramTable, standing
+from flowrl.rl.task import GoalTable, Task
 from flowrl.skills.graph import EnvSteps, Evidence, SkillGraph, SkillNode
-from flowrl.skills.operator import Linear, Operator
+from flowrl.skills.operator import Linear, Operator, parse_operator
 from flowrl.worlds.registry import make_world
 
 ONE = Linear(0, 1)
@@ -71,6 +74,40 @@ def test_what_others_wait_for_comes_before_what_is_as_far(learned: int) -> None:
     assert [target.partition(":")[2] for target in does.targets] == [
         "collect_iron", "make_iron_pickaxe", "make_iron_sword", "collect_coal", "collect_diamond",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("target", "bag", "next_skill"),
+    [
+        ("eat_plant", {}, "collect_wood"),
+        ("eat_plant", {"wood_pickaxe": 1, "stone_sword": 1}, "collect_sapling"),
+        ("make_iron_pickaxe", {"wood_pickaxe": 1}, "collect_stone"),
+        ("make_iron_pickaxe", {"wood_pickaxe": 1, "stone_pickaxe": 1, "stone": 2, "wood": 3}, "collect_iron"),
+        ("collect_diamond", {"wood_pickaxe": 1, "stone_pickaxe": 1, "iron_pickaxe": 1}, "collect_diamond"),
+    ],
+)
+def test_a_player_with_tools_is_not_sent_for_what_they_are_made_of(
+    target: str, bag: dict[str, int], next_skill: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Classic playbook, whose plans from nothing gather up to 9 wood, and ask for it until it is used."""
+    world = make_world("Craftax-Classic-Symbolic-v1")
+    proposals = load_playbook(world.name)
+    names = [proposal.name for proposal in proposals]
+    for proposal in proposals:
+        monkeypatch.setitem(
+            SKILLS, proposal.name, (parse_operator(proposal.operator, world.vocabulary), 20.0)
+        )
+    graph = SkillGraph(world.name, tuple(node(index, name) for index, name in enumerate(names)))
+    does = plan_agent(graph, library(*names), world, f"achievement:{target}")
+    at = does.targets.index(f"achievement:{target}")
+    assert does.plans[at].steps[0].skill == "collect_wood"
+    table = ProgramTable.of(does.program, GoalTable.of([library(*names)[name].task for name in names]))
+    snapshot = np.zeros((1, len(world.snapshot_spec)), np.float32)
+    for name, count in bag.items():
+        snapshot[0, world.snapshot_spec.fact_columns[f"inventory:{name}"]] = count
+    step = int(standing(table, jnp.asarray(snapshot)).step[0, at])
+    assert does.policies[int(table.policy[at, step])] == next_skill
+    assert does.rows[at][step].rest[0].skill == next_skill
 
 
 def test_where_nobody_waits_the_shortest_comes_first() -> None:

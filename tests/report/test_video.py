@@ -30,7 +30,6 @@ SCENE = Scene(
     target="achievement:place_table",
     reached=False,
     plan=(PlanStep("collect_wood", 4), PlanStep("place_table")),
-    plan_step=0,
     inventory={"wood": 3},
     vitals={"health": (9.0, 9), "food": (2.0, 9)},
     achievements=("collect_wood",),
@@ -119,7 +118,7 @@ def test_a_frame_shows_what_changed() -> None:
     painter = FramePainter(film(9))
     plain, left = painter.paint(SCENE), 60 * PICTURE_SCALE
     for change in (
-        {"plan_step": 1, "skill": "place_table"},
+        {"plan": SCENE.plan[1:], "skill": "place_table"},
         {"rule": "vital:food"},
         {"reached": True},
         {"vitals": {"health": (9.0, 9), "food": (8.0, 9)}},

@@ -96,6 +96,14 @@ def test_who_is_next_in_each_plan_when_an_episode_ends(steps: int, brick_at: int
     np.testing.assert_array_equal(at, [[brick_at, 0]] * 10)
 
 
+def test_what_targets_have_in_common_is_looked_at_once() -> None:
+    """Two coins, anything at all, and each goal: four conditions in the three plans, of two or three rows."""
+    bricks = program(({}, 0, 2), ({"coins": 2}, 1, 1), goal={"bricks": 2})
+    agent = make_agent([COLLECT, BUILD], BRICK, bricks, program(({}, 0, 2), goal={"coins": 2}))
+    assert agent._table.low.shape == (4, 2)
+    assert agent._table.condition.shape == (3, 3)
+
+
 def test_a_target_that_does_not_come_about_rests() -> None:
     """Waiting 3 steps, collecting 3, waiting 3, collecting 2: five coins after 11."""
     hopeless = program(({}, 2, 1), goal={"bricks": 9})

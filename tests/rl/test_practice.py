@@ -18,7 +18,7 @@ from flowrl.rl.environment import EnvPrograms
 from flowrl.rl.executor import PlanProgram
 from flowrl.rl.maintenance import Rule
 from flowrl.rl.milestones import NEW_TILE
-from flowrl.rl.practice import PracticeReport, PracticeTrainer
+from flowrl.rl.practice import PracticeReport, PracticeTrainer, _averaged
 from flowrl.rl.practice_starts import EVEN, FROM_KEPT, KEPT_A_SKILL, REMEMBERED
 from flowrl.rl.shared_network import policy_of, shared_params, without_actions_of
 from flowrl.rl.task import GOAL_FEATURES, MeasuredGain, Task
@@ -93,10 +93,35 @@ def test_a_plan_is_learned_by_those_that_carry_it_out() -> None:
         small_trainer(game).network,
         AgentProgram((PLAN,), (50,)),
         TASKS,
-        [policy_of(trainer.params, row) for row in range(2)],
+        [policy_of(trainer.averaged, row) for row in range(2)],
     )
     played = agent.play(programs.fresh(jax.random.key(3), ENVS), 12, jax.random.key(4))
     assert np.asarray(played.reached).mean() > 0.9
+
+
+def test_the_policies_are_averaged_over_about_the_last_quarter_of_the_updates() -> None:
+    """The first update counts in full, the second for 4 in 5, the fifth for half; by hand after three."""
+    mean = jnp.float32(99.0)
+    for update, value in enumerate([8.0, 3.0, 6.0], start=1):
+        mean = _averaged(mean, jnp.float32(value), jnp.float32(update))
+    assert float(mean) == pytest.approx((8 / 5 + 3 * 4 / 5) / 3 + 6 * 2 / 3)
+    for update in range(1, 401):
+        mean = _averaged(mean, jnp.float32(update > 300), jnp.float32(update))
+    assert 0.6 < float(mean) < 0.8
+
+
+def test_what_is_averaged_are_the_policies_after_each_update() -> None:
+    """All of their parameters."""
+    trainer = practice()
+    after = []
+    for _ in range(2):
+        trainer.update()
+        after.append(trainer.params)
+
+    def check(averaged: jax.Array, first: jax.Array, second: jax.Array) -> None:
+        np.testing.assert_allclose(averaged, first / 5 + second * 4 / 5, rtol=1e-4, atol=1e-6)
+
+    jax.tree.map(check, trainer.averaged, *after)
 
 
 def test_an_agent_of_practised_policies_looks_once_and_sees_the_same() -> None:

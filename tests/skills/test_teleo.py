@@ -13,8 +13,9 @@ from flowrl.skills.facts import Fact, FactKind, Vocabulary
 from flowrl.skills.operator import Operator, parse_operator
 from flowrl.skills.plan import Impossible, PlanningGaveUp, PlanStep, SkillGoal
 from flowrl.skills.planner import plan
+from flowrl.skills.replanning import plans_from_stages
 from flowrl.skills.simulator import PlanDisproved, facts_after
-from flowrl.skills.teleo import Bounds, Condition, conditions, start_condition
+from flowrl.skills.teleo import Bounds, Condition, Row, conditions, merged_rows, start_condition
 
 WOOD, STONE, TABLE, TOOL = "inventory:wood", "inventory:stone", "near:table", "stat:tool"
 FOOD, DEED, FLOOR = "vital:food", "achievement:deed", "floor"
@@ -135,6 +136,71 @@ def test_start_condition_is_all_that_is_required_and_consumed() -> None:
     assert found == {TOOL: Bounds(1), WOOD: Bounds(4), STONE: Bounds(5)}
 
 
+def merged(*plans: Sequence[tuple[str, int]], goal: Condition) -> list[tuple[Condition, list[str]]]:
+    """Rows with what is left to do; every repeat costs 1."""
+    steps = [[PlanStep(*step) for step in plan] for plan in plans]
+    rows = merged_rows(steps, goal, SKILLS, VOCABULARY, lambda step: step.n)
+    return [(row.condition, [f"{step.skill} {step.n}" for step in row.rest]) for row in rows]
+
+
+TO_STONE_TOOL = [("wood", 6), ("table", 1), ("wood_tool", 1), ("stone", 1), ("table", 1), ("stone_tool", 1)]
+
+
+def test_who_has_the_tool_gathers_for_the_next_one_only() -> None:
+    """Two plans to the second tool, from nothing and with the first one; what both end with is there once.
+
+    ::
+
+        before                     left      because
+        nothing                    11        6 wood for both tools and both tables
+        tool >= 1                  6         3 wood do
+        wood >= 6                  5         the first table
+        table, wood >= 4           4         the first tool
+        tool >= 1, wood >= 3       3         stone
+        wood >= 3, stone >= 1      2         the second table
+        table, wood, stone >= 1    1         the second tool
+        tool >= 2                  0         the goal
+    """
+    rows = merged(TO_STONE_TOOL, [("wood", 3), *TO_STONE_TOOL[3:]], goal={TOOL: Bounds(2)})
+    assert [condition for condition, _ in rows] == [
+        {},
+        {TOOL: Bounds(1)},
+        {WOOD: Bounds(6)},
+        {TABLE: Bounds(1), WOOD: Bounds(4)},
+        {TOOL: Bounds(1), WOOD: Bounds(3)},
+        {WOOD: Bounds(3), STONE: Bounds(1)},
+        {TABLE: Bounds(1), WOOD: Bounds(1), STONE: Bounds(1)},
+        {TOOL: Bounds(2)},
+    ]
+    assert [left[0] for _, left in rows[:-1]] == [
+        "wood 6", "wood 3", "table 1", "wood_tool 1", "stone 1", "table 1", "stone_tool 1",
+    ]  # fmt: skip
+    assert rows[1][1] == ["wood 3", "stone 1", "table 1", "stone_tool 1"]
+    assert rows[-1][1] == []
+
+
+def test_no_row_is_farther_from_the_goal_than_beginning_anew() -> None:
+    """Where no condition holds, the first row is run: it must be the first plan's."""
+    detour = [("wood", 9), ("wood", 9), *TO_STONE_TOOL[1:]]
+    assert merged(TO_STONE_TOOL, detour, goal={TOOL: Bounds(2)}) == merged(
+        TO_STONE_TOOL, goal={TOOL: Bounds(2)}
+    )
+
+
+def test_a_row_that_a_later_one_always_stands_in_for_is_left_out() -> None:
+    """For stone one needs a tool; whoever has stone, too, has the tool, and is nearer to trading it."""
+    goal = {WOOD: Bounds(5), FLOOR: Bounds(0, 0)}
+    gather, swap = [("wood", 9)], [("stone", 2), ("trade", 1)]
+    assert merged(gather, swap, goal=goal) == [
+        ({FLOOR: Bounds(0, 0)}, ["wood 9"]),
+        ({TOOL: Bounds(1), FLOOR: Bounds(0, 0)}, ["stone 2", "trade 1"]),
+        ({STONE: Bounds(1), FLOOR: Bounds(0, 0)}, ["trade 1"]),
+        (goal, []),
+    ]
+    rows = merged(gather, [("stone", 3), ("trade", 1)], swap, goal=goal)
+    assert [left for _, left in rows] == [["wood 9"], ["stone 2", "trade 1"], ["trade 1"], []]
+
+
 def holds(condition: Condition, facts: Mapping[str, int]) -> bool:
     """As the executor checks it on snapshots: bounds alone."""
     return all(
@@ -164,25 +230,23 @@ def bottomless(vocabulary: Vocabulary) -> Vocabulary:
     return Vocabulary([Fact(name, vocabulary[name].kind, None) for name in vocabulary])
 
 
-def follow(
-    problem: Problem, steps: Sequence[PlanStep], table: Sequence[Condition], facts: Mapping[str, int]
-) -> None:
-    """Always runs the last step whose condition holds, until the goal's does.
+def follow(problem: Problem, rows: Sequence[Row], facts: Mapping[str, int]) -> None:
+    """Always runs the step of the last row whose condition holds, until the goal's does.
 
-    Each step leads at least to the condition of the next one, so the row of the table only rises.
+    Each step leads at least to the condition of its plan's next one, so the row only rises.
     """
     vocabulary = bottomless(problem.vocabulary)
-    row = -1
-    while row < len(steps):
-        before = row
-        row = max(index for index, condition in enumerate(table) if holds(condition, facts))
-        assert row > before, (steps, table, before, row, facts)
-        if row < len(steps):
-            facts = facts_after(steps[row], facts, problem.operators, vocabulary)
+    at = -1
+    while at < len(rows) - 1:
+        before = at
+        at = max(index for index, row in enumerate(rows) if holds(row.condition, facts))
+        assert at > before, (rows, before, at, facts)
+        if rows[at].rest:
+            facts = facts_after(rows[at].rest[0], facts, problem.operators, vocabulary)
 
 
-def planned(problem: Problem) -> tuple[list[PlanStep], list[Condition]] | None:
-    """A plan for the problem and its conditions; None when there is none."""
+def planned(problem: Problem) -> list[Row] | None:
+    """The rows of a plan for the problem and of those from its stages; None when there is none."""
     goal = problem.goal
     if isinstance(goal, SkillGoal):
         goal = SkillGoal(goal.skill, goal.n)
@@ -190,8 +254,14 @@ def planned(problem: Problem) -> tuple[list[PlanStep], list[Condition]] | None:
         found = plan(problem.facts, problem.operators, goal, problem.vocabulary, max_states=2000)
     except (Impossible, PlanningGaveUp):
         return None
-    steps = list(found.steps)
-    return steps, conditions(steps, goal_of(problem), problem.operators, problem.vocabulary)
+    plans = plans_from_stages(found, problem.facts, problem.operators, problem.vocabulary)
+    return merged_rows(
+        [one.steps for one in plans],
+        goal_of(problem),
+        problem.operators,
+        problem.vocabulary,
+        lambda step: step.n,
+    )
 
 
 @pytest.mark.parametrize("kind", ["problem", "game"])
@@ -201,17 +271,16 @@ def test_following_the_conditions_reaches_the_goal(kind: str) -> None:
     for seed in range(4000 if kind == "problem" else 150):
         rng = random.Random(seed)
         problem = random_problem(rng) if kind == "problem" else random_game(rng, skills=12)
-        found = planned(problem)
-        if found is None:
+        rows = planned(problem)
+        if rows is None:
             continue
-        steps, table = found
         facts = {name: problem.facts.get(name, 0) for name in problem.vocabulary}
-        follow(problem, steps, table, facts)
-        followed += len(steps) > 0
+        follow(problem, rows, facts)
+        followed += len(rows) > 1
         for _ in range(10):
             other = {**facts, **_disturbed(rng, problem.vocabulary)}
-            if any(holds(condition, other) for condition in table):
-                follow(problem, steps, table, other)
+            if any(holds(row.condition, other) for row in rows):
+                follow(problem, rows, other)
                 elsewhere += 1
     assert followed > 80
     assert elsewhere > 400
