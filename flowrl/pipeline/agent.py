@@ -90,7 +90,7 @@ def plan_agent(
             they are pursued for what they alone gain.
 
     Raises:
-        UserError: the graph is empty, or the target is unknown.
+        UserError: the graph is empty, or the target is unknown or needs nothing to be done.
         Impossible: no plan leads to the target.
     """
     if not graph.nodes:
@@ -102,6 +102,8 @@ def plan_agent(
     wanted = _achievements(graph) if target is None else [target]
     goals = {name: _goal(name, graph, world) for name in (*first, *wanted)}
     found = {name: _plan_of(goal, graph, world) for name, (goal, _) in goals.items()}
+    if target is not None and not found[target].steps:
+        raise UserError(f"--target {target!r} holds in every fresh world: nothing is to be done for it.")
     for node in candidates:
         for name in _pursued_for(node, wanted):
             goals[name] = _goal(name, extended, world)

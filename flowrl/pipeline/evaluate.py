@@ -122,8 +122,8 @@ def measure_graph(done: PlayedGraph) -> dict[str, Any]:
         The shape of DESIGN 5.9 (``episodes``, ``achievements``, ``return_percent``, ``score``, ``length``),
         with ``deaths`` by cause, ``targets``, ``skills`` (each one's success alone and inside the episodes)
         and ``maintenance`` (the rules). Of each target: ``reached`` and ``gave_up``, shares of the episodes;
-        ``stuck_at``, by skill the share that ended without it where that skill's step of its plan was next;
-        and its ``plan``.
+        ``stuck_at``, by skill the share that ended without it where that skill was next to be run for it; and
+        its ``plan`` from a fresh world.
     """
     does, played = done.player.does, done.played
     reached, rested = np.asarray(played.reached), np.asarray(played.rested)

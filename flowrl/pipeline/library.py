@@ -127,8 +127,8 @@ class SkillLibrary:
         return len(self._skills)
 
     def env_steps(self, step: PlanStep) -> float:
-        """What a step of a plan is expected to take; of a skill that is not proved, one for each repeat."""
-        return max(self[step.skill].mean_length, 1.0) * step.n
+        """What a step of a plan is expected to take."""
+        return self[step.skill].mean_length * step.n
 
     @property
     def operators(self) -> Mapping[str, Operator]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from flowrl.skills.operator import Operator
 from flowrl.skills.plan import Impossible, Plan, PlanningGaveUp, SkillGoal
 from flowrl.skills.planner import plan
 from flowrl.skills.simulator import prove
-from flowrl.skills.teleo import start_condition
+from flowrl.skills.teleo import Row, start_condition
 from flowrl.worlds.base import World
 
 ROUNDS = 8
@@ -138,14 +139,18 @@ class StartStateSource:
             "Require less, or first propose a skill that makes the plan shorter or safer.",
         )
 
-    def _reach(self, worlds: Placed, stream: int) -> Reached:
+    @functools.cached_property
+    def _rows(self) -> tuple[Row, ...]:
+        """What the plan's skills do wherever they may stand."""
         world = self.bench.world
         operators = {**self.library.operators, self.name: self.operator}
         goal = start_condition(self.operator, 1, world.vocabulary)
-        rows = rows_to(goal, self.steps, operators, self.library.env_steps, world)
-        names = list(dict.fromkeys(row.rest[0].skill for row in rows[:-1]))
+        return rows_to(goal, self.steps, operators, self.library.env_steps, world)
+
+    def _reach(self, worlds: Placed, stream: int) -> Reached:
+        names = list(dict.fromkeys(row.rest[0].skill for row in self._rows[:-1]))
         skills = [self.library[name] for name in names]
-        program = make_plan_program(rows, names, world)
+        program = make_plan_program(self._rows, names, self.bench.world)
         budget = sum(self.library[step.skill].time_for(step.n) for step in self.steps.steps)
         return self.bench.executor.reach(
             program,

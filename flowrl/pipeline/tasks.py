@@ -11,7 +11,7 @@ from flowrl.rl.task import GoalProgram, MeasuredGain, Task
 from flowrl.skills.facts import FactKind, Vocabulary
 from flowrl.skills.operator import Linear, Operator
 from flowrl.skills.plan import Plan, PlanStep
-from flowrl.skills.replanning import plans_from_stages
+from flowrl.skills.replanning import courses_from_stages
 from flowrl.skills.teleo import Condition, Row, merged_rows
 from flowrl.worlds.base import World
 
@@ -77,9 +77,8 @@ def rows_to(
         operators: of the plan's skills, and of the goal where that is one.
         env_steps: what a step is expected to take.
     """
-    plans = plans_from_stages(found, world.initial_facts, operators, world.vocabulary)
-    steps = [plan.steps for plan in plans]
-    return tuple(merged_rows(steps, goal, operators, world.vocabulary, env_steps))
+    courses = courses_from_stages(found, world.initial_facts, operators, world.vocabulary)
+    return tuple(merged_rows(courses, goal, operators, world.vocabulary, env_steps))
 
 
 def make_plan_program(rows: Sequence[Row], order: Sequence[str], world: World) -> PlanProgram:

@@ -66,7 +66,7 @@ class FramePainter:
         draw.rectangle((_LEFT, y, _LEFT + 4, y + 46), colour)
         draw.text((_LEFT + 14, y - 3), scene.skill, _INK, self._title)
         left = len(scene.plan) - 1
-        by_plan = f"the plan: then {left} more" if left else "the plan's last step"
+        by_plan = f"the plan: then {left} more" if left > 0 else "the plan's last step"
         why = f"rule {scene.rule}" if scene.rule else "all targets are reached" if scene.reached else by_plan
         draw.text((_LEFT + 14, y + 29), why, colour if scene.rule else _DIM, self._text)
 

@@ -19,7 +19,7 @@ class AgentProgram:
     """What the agent wants and how, as data.
 
     Attributes:
-        targets: one plan a target, in order of preference.
+        targets: one program a target, in order of preference.
         patience: env steps that each target may take before it rests; ``[G]``.
         maintenance: rules that go first, in order.
     """
@@ -65,7 +65,7 @@ class ProgramTable(NamedTuple):
         highs = np.stack([_lengthened(target.high, rows) for target in program.targets])
         columns = np.flatnonzero(np.isfinite(lows).any(axis=(0, 1)) | np.isfinite(highs).any(axis=(0, 1)))
         both = np.concatenate([lows[:, :, columns], highs[:, :, columns]], axis=2)
-        different, condition = np.unique(both.reshape(-1, both.shape[2]), axis=0, return_inverse=True)
+        different, condition = np.unique(np.concatenate(both), axis=0, return_inverse=True)
         return ProgramTable(
             jnp.asarray(columns, jnp.int32),
             jnp.asarray(different[:, : len(columns)]),

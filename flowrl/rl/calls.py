@@ -18,9 +18,9 @@ from flowrl.rl.maintenance import at_least
 from flowrl.rl.pursuit import Pursuit
 
 OUTCOMES = ("died", "advanced", "interrupted", "gave_way")
-"""The first that applies. ``advanced``: the plan moved to a later step, its target was reached, or what the
-rule keeps up is up again. ``interrupted``: a maintenance rule took over. ``gave_way``: the facts fell back to
-an earlier step, or patience ran out."""
+"""The first that applies. ``advanced``: a later row of the program applies, the target was reached, or what
+the rule keeps up is up again. ``interrupted``: a maintenance rule took over. ``gave_way``: the facts fell back
+to an earlier row, or patience ran out."""
 
 
 class Calls(NamedTuple):

@@ -31,10 +31,10 @@ to it, all other envs idle."""
 
 @dataclass(frozen=True)
 class PlanProgram:
-    """A plan as data: conditions on snapshots, and which policy to run for how many repeats.
+    """What to do as data: rows of conditions on snapshots, and which policy to run for how many repeats.
 
     Attributes:
-        low, high: float32 ``[L + 1, D]``: bounds before each step, then the goal's.
+        low, high: float32 ``[L + 1, D]``: each row's bounds, the least left to do last, then the goal's.
         policy: int32 ``[L]``, row in the stack of policies.
         n: int32 ``[L]``.
     """

@@ -35,7 +35,7 @@ class Milestones(NamedTuple):
 
     Attributes:
         target: int32 ``[B]``, -1 for none.
-        level: int32 ``[B]``, the farthest step of its plan so far; the plan's length when it was reached.
+        level: int32 ``[B]``, the farthest row of its program so far; the goal's when it was reached.
         paid: float32 ``[B]``, what the skills' own rewards have paid since that step.
         by_rule: float32 ``[B, R]``, what they have paid under each rule since it was last not wanted.
     """

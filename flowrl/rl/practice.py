@@ -72,8 +72,8 @@ class _Tally(NamedTuple):
 class PracticeTrainer:
     """Trains the policies of one agent.
 
-    What it is worth is in :attr:`averaged`, the policies averaged over updates, the later ones the more:
-    they play better than those of any one update (docs/decisions/0010).
+    What is kept is :attr:`averaged`, the policies averaged over updates, the later ones the more
+    (docs/decisions/0010).
 
     Args:
         programs: the env's programs; B envs step together.
@@ -392,8 +392,8 @@ class _Played(NamedTuple):
 def _averaged(averaged: Any, params: Any, updates: jax.Array) -> Any:
     """With the parameters after so many updates taken in.
 
-    Polynomial-decay averaging (Shamir and Zhang 2013, arXiv 1212.1824, section 5): the first update counts
-    in full, and no number of updates need be known beforehand.
+    Polynomial-decay averaging (Shamir and Zhang 2013, arXiv 1212.1824): the first update counts in full, and
+    no number of updates need be known beforehand.
     """
     weight = (AVERAGE_POWER + 1) / (updates + AVERAGE_POWER)
     return jax.tree.map(lambda mean, now: mean + weight * (now - mean), averaged, params)

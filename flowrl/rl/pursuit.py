@@ -16,7 +16,7 @@ class Pursuit(NamedTuple):
 
     Attributes:
         target: int32 ``[B]``.
-        step: int32 ``[B]``, step of the target's plan.
+        step: int32 ``[B]``, row of the target's program.
         rule: int32 ``[B]``, the maintenance rule in force, -1 for none.
         policy: int32 ``[B]``, the policy in charge.
         n: int32 ``[B]``, the repeats asked of it.

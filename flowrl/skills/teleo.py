@@ -49,8 +49,15 @@ class Row(NamedTuple):
     rest: tuple[PlanStep, ...]
 
 
+class Course(NamedTuple):
+    """Where a plan begins, and its steps."""
+
+    start: Mapping[str, int]
+    steps: tuple[PlanStep, ...]
+
+
 def merged_rows(
-    plans: Sequence[Sequence[PlanStep]],
+    courses: Sequence[Course],
     goal: Condition,
     operators: Mapping[str, Operator],
     vocabulary: Vocabulary,
@@ -59,20 +66,26 @@ def merged_rows(
     """The rows of several plans to one goal: the most left to do first, the goal's row last.
 
     The first row is the first plan's, which is run where no condition holds. Left out is whatever has more
-    left to do than that, and rows in whose place a later one always applies, too.
+    left to do than that, and rows in whose place a later one always applies, too. A goal that holds at
+    several places is meant where the first plan ends.
 
     Args:
-        plans: proved ones; the first is from where everything begins.
+        courses: proved plans; the first is from where everything begins.
         goal: what must hold at the end.
         cost: what a step takes, above 0, such as the env steps to expect.
     """
+    first_course = courses[0]
+    goal = conditions(first_course.steps, goal, operators, vocabulary, first_course.start)[-1]
     rows: list[tuple[float, Row]] = []
-    for steps in plans:
-        regressed = conditions(steps, goal, operators, vocabulary)
+    for start, steps in courses:
+        end = _places(start, steps, operators, vocabulary)[-1]
+        if not all(_within(Bounds(end[name], end[name]), goal[name]) for name in goal.keys() & end.keys()):
+            continue
+        regressed = conditions(steps, goal, operators, vocabulary, start)
         for done, condition in enumerate(regressed[:-1]):
             rest = tuple(steps[done:])
             rows.append((sum(map(cost, rest)), Row(condition, rest)))
-    most = sum(map(cost, plans[0]))
+    most = sum(map(cost, first_course.steps))
     # Of equals the first plan's stays where it is: sorting is stable.
     rows = sorted((row for row in rows if row[0] <= most), key=lambda row: -row[0])
     ordered = [*(row for _, row in rows), Row(goal, ())]
@@ -95,7 +108,11 @@ def _within(inner: Bounds, outer: Bounds) -> bool:
 
 
 def conditions(
-    steps: Sequence[PlanStep], goal: Condition, operators: Mapping[str, Operator], vocabulary: Vocabulary
+    steps: Sequence[PlanStep],
+    goal: Condition,
+    operators: Mapping[str, Operator],
+    vocabulary: Vocabulary,
+    start: Mapping[str, int],
 ) -> list[Condition]:
     """The condition before every step, then the goal: one more than there are steps.
 
@@ -105,17 +122,31 @@ def conditions(
     Args:
         steps: a proved plan.
         goal: what must hold at the end.
+        start: the facts that it begins with; what is not named is 0.
     """
     regressed = [goal]
     for step in reversed(steps):
         regressed.append(_before(regressed[-1], operators[step.skill], step.n, vocabulary))
-    places: dict[str, int] = {}
-    without_gaps: list[Condition] = []
-    for row, condition in enumerate(reversed(regressed)):
-        gains = operators[steps[row - 1].skill].gains if row else {}
-        places |= {name: gain[0] for name, gain in gains.items() if not isinstance(gain, Linear)}
-        without_gaps.append({name: _around(bounds, places.get(name)) for name, bounds in condition.items()})
-    return without_gaps
+    return [
+        {name: _around(bounds, places.get(name)) for name, bounds in condition.items()}
+        for places, condition in zip(
+            _places(start, steps, operators, vocabulary), reversed(regressed), strict=True
+        )
+    ]
+
+
+def _places(
+    start: Mapping[str, int],
+    steps: Iterable[PlanStep],
+    operators: Mapping[str, Operator],
+    vocabulary: Vocabulary,
+) -> list[dict[str, int]]:
+    """The value of every PLACE fact before the first step and after each one."""
+    places = [{fact.name: start.get(fact.name, 0) for fact in vocabulary.of_kind(FactKind.PLACE)}]
+    for step in steps:
+        gains = operators[step.skill].gains.items()
+        places.append({**places[-1], **{n: gain[0] for n, gain in gains if not isinstance(gain, Linear)}})
+    return places
 
 
 def start_condition(operator: Operator, n: int, vocabulary: Vocabulary) -> Condition:

@@ -24,7 +24,7 @@ from flowrl.rl.task import Task
 from flowrl.skills.graph import SkillGraph
 from flowrl.skills.operator import Linear, Operator
 from flowrl.skills.plan import FactGoal, Plan, PlanStep
-from flowrl.skills.teleo import Bounds, merged_rows
+from flowrl.skills.teleo import Bounds, Course, merged_rows
 
 MAX_STEPS = 40
 OPERATORS = {
@@ -52,7 +52,9 @@ def done(toy_world: ToyWorld) -> PlayedGraph:
     network: Any = DiceNetwork()
     column = toy_world.snapshot_spec.columns["tree.distance"]
     rule = Rule(column, below=0, until=1, policy=0, patience=9, rest=9)
-    rows = merged_rows([STEPS], {TARGET: Bounds(1)}, OPERATORS, toy_world.vocabulary, lambda step: step.n)
+    rows = merged_rows(
+        [Course({}, STEPS)], {TARGET: Bounds(1)}, OPERATORS, toy_world.vocabulary, lambda step: step.n
+    )
     plan = make_plan_program(rows, list(OPERATORS), toy_world)
     task = Task("any", lambda *_: (jnp.zeros(0), jnp.zeros(0, bool)), (), 10)
     program = AgentProgram((plan,), (300,), (rule,))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from flowrl.errors import UserError
 from flowrl.llm.providers.playbook import load_playbook
 from flowrl.pipeline.agent import plan_agent
 from flowrl.pipeline.library import LearnedSkill, SkillLibrary
@@ -83,7 +84,7 @@ def test_what_others_wait_for_comes_before_what_is_as_far(learned: int) -> None:
         ("eat_plant", {"wood_pickaxe": 1, "stone_sword": 1}, "collect_sapling"),
         ("make_iron_pickaxe", {"wood_pickaxe": 1}, "collect_stone"),
         ("make_iron_pickaxe", {"wood_pickaxe": 1, "stone_pickaxe": 1, "stone": 2, "wood": 3}, "collect_iron"),
-        ("collect_diamond", {"wood_pickaxe": 1, "stone_pickaxe": 1, "iron_pickaxe": 1}, "collect_diamond"),
+        ("collect_diamond", {"wood_pickaxe": 1, "stone_pickaxe": 1}, "collect_stone"),
     ],
 )
 def test_a_player_with_tools_is_not_sent_for_what_they_are_made_of(
@@ -108,6 +109,14 @@ def test_a_player_with_tools_is_not_sent_for_what_they_are_made_of(
     step = int(standing(table, jnp.asarray(snapshot)).step[0, at])
     assert does.policies[int(table.policy[at, step])] == next_skill
     assert does.rows[at][step].rest[0].skill == next_skill
+
+
+def test_a_target_that_holds_already_is_refused() -> None:
+    """The food of a fresh player."""
+    world = make_world("Craftax-Classic-Symbolic-v1")
+    graph = SkillGraph(world.name, (node(0, "mine"),))
+    with pytest.raises(UserError, match="'vital:food' holds in every fresh world"):
+        plan_agent(graph, library("mine"), world, "vital:food")
 
 
 def test_where_nobody_waits_the_shortest_comes_first() -> None:

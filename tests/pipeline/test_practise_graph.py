@@ -35,6 +35,7 @@ from flowrl.pipeline.events import (
 )
 from flowrl.pipeline.practice import PracticeResult, practise
 from flowrl.pipeline.run import practised_policies
+from flowrl.rl.practice import PracticeTrainer
 from flowrl.skills.graph import EnvSteps, Failure, SkillGraph
 from flowrl.skills.operator import Linear, Operator
 from flowrl.store.graph_store import GraphStore
@@ -96,6 +97,25 @@ def test_practised_policies_take_the_place_of_the_nodes_own(graph_path: Path, pr
     assert np.asarray(played.played.reached).mean() > 0.8
     own = play_graph(graph_path, None, 32, 100, 0, practised=False)
     assert not same_policies(own, played)
+
+
+def test_what_is_kept_are_the_averaged_policies(
+    graph_path: Path, practise_toy: Practise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those of the last update."""
+    trainers: list[PracticeTrainer] = []
+
+    class Noted(PracticeTrainer):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            trainers.append(self)
+
+    monkeypatch.setattr(practice_module, "PracticeTrainer", Noted)
+    practise_toy(graph_path)
+    (trainer,), kept = trainers, GraphReader(graph_path).load_practice()
+    jax.tree.map(np.testing.assert_array_equal, kept, jax.tree.map(np.asarray, trainer.averaged))
+    kernels = [np.asarray(tree["encoder"]["kernel"]) for tree in (kept, trainer.params)]
+    assert not np.array_equal(*kernels)
 
 
 def same_policies(one: object, other: object) -> bool:

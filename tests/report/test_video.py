@@ -130,6 +130,16 @@ def test_a_frame_shows_what_changed() -> None:
         np.testing.assert_array_equal(changed[:, :left], plain[:, :left])
 
 
+def test_of_a_long_plan_its_beginning_and_its_end_are_shown() -> None:
+    """The steps in between are not."""
+    painter = FramePainter(film(9))
+    steps = [PlanStep(f"skill_{index}") for index in range(12)]
+    plain = painter.paint(replace(SCENE, plan=tuple(steps)))
+    for index, shown in ((0, True), (2, True), (5, False), (11, True)):
+        changed = [*steps[:index], PlanStep("another"), *steps[index + 1 :]]
+        assert (painter.paint(replace(SCENE, plan=tuple(changed))) != plain).any() == shown
+
+
 def test_the_fullest_panel_of_a_game_fits() -> None:
     """Everything in Classic's bag, all achievements, a long plan: nothing is drawn below the last line."""
     full = replace(

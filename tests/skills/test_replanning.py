@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
-
 from flowrl.skills.facts import Fact, FactKind, Vocabulary
 from flowrl.skills.operator import Operator, parse_operator
-from flowrl.skills.plan import FactGoal, Goal, SkillGoal
+from flowrl.skills.plan import FactGoal, Goal, Plan, SkillGoal
 from flowrl.skills.planner import plan
-from flowrl.skills.replanning import plans_from_stages
+from flowrl.skills.replanning import courses_from_stages
 from flowrl.skills.simulator import prove
 
 WOOD, STONE, PICKAXE, SWORD = "inventory:wood", "inventory:stone", "inventory:pickaxe", "inventory:sword"
@@ -53,9 +51,11 @@ def plans(goal: Goal, *without: str, facts: Mapping[str, int] | None = None) -> 
     start = facts or {}
     first = plan(start, operators, goal, VOCABULARY)
     prove(first, start, operators, goal, VOCABULARY)
-    found = plans_from_stages(first, start, operators, VOCABULARY)
-    assert found[0] is first
-    assert all(one.target == goal for one in found)
+    courses = courses_from_stages(first, start, operators, VOCABULARY)
+    assert courses[0] == (start, first.steps)
+    found = [Plan(steps, goal) for _, steps in courses]
+    for course, one in zip(courses, found, strict=True):
+        prove(one, course.start, operators, goal, VOCABULARY)
     return [str(one) for one in found]
 
 
@@ -87,18 +87,34 @@ def test_other_stages_bring_in_no_other_skills() -> None:
     """Who has a sword could beg, but the plan that is meant does without (it may belong to another graph)."""
     modest = {name: skill for name, skill in SKILLS.items() if name != "beg"}
     first = plan({}, modest, FactGoal({GEM: 1}), VOCABULARY)
-    found = plans_from_stages(first, {}, SKILLS, VOCABULARY)
-    assert not any("beg" in str(one) for one in found)
+    courses = courses_from_stages(first, {}, SKILLS, VOCABULARY)
+    assert len(courses) > 1
+    assert not any(step.skill == "beg" for course in courses for step in course.steps)
 
 
-def test_what_is_there_at_the_start_is_there_at_every_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The food that a fresh player has; it is no tool, though nothing uses it up."""
-    starts: list[Mapping[str, int]] = []
+def stages(goal: Goal, facts: Mapping[str, int]) -> list[Mapping[str, int]]:
+    """What is planned from: every stage has a plan here."""
+    first = plan(facts, SKILLS, goal, VOCABULARY)
+    return [start for start, _ in courses_from_stages(first, facts, SKILLS, VOCABULARY)]
 
-    def noted(facts: Mapping[str, int], *rest: Any) -> Any:
-        starts.append(facts)
-        return plan(facts, *rest)
 
-    monkeypatch.setattr("flowrl.skills.replanning.plan", noted)
-    plans(FactGoal({STONE: 1}), facts={FOOD: 9})
-    assert {FOOD: 9, PICKAXE: 1} in [{name: n for name, n in start.items() if n} for start in starts]
+def test_a_stage_is_what_is_asked_for_and_not_used_up() -> None:
+    """Of the plan wood, table, pickaxe, stone, table, sword, beg: each tool once, no table, no wood.
+
+    The food that a fresh player has is there at every stage; it is no tool, though nothing uses it up.
+    """
+    food = {FOOD: 9}
+    assert stages(FactGoal({GEM: 1}), food) == [food, {**food, PICKAXE: 1}, {**food, PICKAXE: 1, SWORD: 1}]
+
+
+def test_nothing_is_planned_twice() -> None:
+    """Facts that are 0 and facts that are not named are the same."""
+    assert stages(FactGoal({STONE: 2}), {WOOD: 0, FLOOR: 0}) == [{WOOD: 0, FLOOR: 0}, {PICKAXE: 1}]
+
+
+def test_the_order_in_which_skills_were_learned_makes_no_difference() -> None:
+    first = plan({}, SKILLS, FactGoal({GEM: 1}), VOCABULARY)
+    backwards = dict(reversed(SKILLS.items()))
+    assert courses_from_stages(first, {}, SKILLS, VOCABULARY) == courses_from_stages(
+        first, {}, backwards, VOCABULARY
+    )

@@ -13,9 +13,9 @@ from flowrl.skills.facts import Fact, FactKind, Vocabulary
 from flowrl.skills.operator import Operator, parse_operator
 from flowrl.skills.plan import Impossible, PlanningGaveUp, PlanStep, SkillGoal
 from flowrl.skills.planner import plan
-from flowrl.skills.replanning import plans_from_stages
+from flowrl.skills.replanning import courses_from_stages
 from flowrl.skills.simulator import PlanDisproved, facts_after
-from flowrl.skills.teleo import Bounds, Condition, Row, conditions, merged_rows, start_condition
+from flowrl.skills.teleo import Bounds, Condition, Course, Row, conditions, merged_rows, start_condition
 
 WOOD, STONE, TABLE, TOOL = "inventory:wood", "inventory:stone", "near:table", "stat:tool"
 FOOD, DEED, FLOOR = "vital:food", "achievement:deed", "floor"
@@ -50,8 +50,8 @@ SKILLS = {
 }
 
 
-def regressed(steps: Sequence[tuple[str, int]], goal: Condition) -> list[Condition]:
-    return conditions([PlanStep(*step) for step in steps], goal, SKILLS, VOCABULARY)
+def regressed(steps: Sequence[tuple[str, int]], goal: Condition, floor: int = 0) -> list[Condition]:
+    return conditions([PlanStep(*step) for step in steps], goal, SKILLS, VOCABULARY, {FLOOR: floor})
 
 
 def test_regression_by_hand() -> None:
@@ -138,8 +138,8 @@ def test_start_condition_is_all_that_is_required_and_consumed() -> None:
 
 def merged(*plans: Sequence[tuple[str, int]], goal: Condition) -> list[tuple[Condition, list[str]]]:
     """Rows with what is left to do; every repeat costs 1."""
-    steps = [[PlanStep(*step) for step in plan] for plan in plans]
-    rows = merged_rows(steps, goal, SKILLS, VOCABULARY, lambda step: step.n)
+    courses = [Course({}, tuple(PlanStep(*step) for step in plan)) for plan in plans]
+    rows = merged_rows(courses, goal, SKILLS, VOCABULARY, lambda step: step.n)
     return [(row.condition, [f"{step.skill} {step.n}" for step in row.rest]) for row in rows]
 
 
@@ -185,6 +185,24 @@ def test_no_row_is_farther_from_the_goal_than_beginning_anew() -> None:
     assert merged(TO_STONE_TOOL, detour, goal={TOOL: Bounds(2)}) == merged(
         TO_STONE_TOOL, goal={TOOL: Bounds(2)}
     )
+
+
+def test_a_goal_with_gaps_is_meant_where_the_first_plan_ends() -> None:
+    """Trading is possible on floors 0, 2 and 6, and the plan leads to 2: on floor 1 nothing is reached."""
+    goal = start_condition(SKILLS["trade"], 1, VOCABULARY)
+    rows = merged([("down_to_1", 1), ("dig", 1), ("down_to_2", 1)], [("stone", 1)], goal=goal)
+    assert rows == [
+        ({FLOOR: Bounds(0, 0)}, ["down_to_1 1", "dig 1", "down_to_2 1"]),
+        ({FLOOR: Bounds(1, 1)}, ["dig 1", "down_to_2 1"]),
+        ({FLOOR: Bounds(1, 1), STONE: Bounds(1)}, ["down_to_2 1"]),
+        ({FLOOR: Bounds(2, 2), STONE: Bounds(1)}, []),
+    ]
+
+
+def test_the_first_step_is_meant_where_the_plan_begins() -> None:
+    """Trading there is possible on floor 2, not on floor 1 in between."""
+    for floor in (0, 2, 6):
+        assert regressed([("trade", 1)], {WOOD: Bounds(5)}, floor)[0][FLOOR] == Bounds(floor, floor)
 
 
 def test_a_row_that_a_later_one_always_stands_in_for_is_left_out() -> None:
@@ -233,7 +251,8 @@ def bottomless(vocabulary: Vocabulary) -> Vocabulary:
 def follow(problem: Problem, rows: Sequence[Row], facts: Mapping[str, int]) -> None:
     """Always runs the step of the last row whose condition holds, until the goal's does.
 
-    Each step leads at least to the condition of its plan's next one, so the row only rises.
+    Each step leads at least to the condition of its plan's next one, so the row only rises. The goal is not
+    just taken to hold, and no step is run where it cannot be.
     """
     vocabulary = bottomless(problem.vocabulary)
     at = -1
@@ -243,6 +262,10 @@ def follow(problem: Problem, rows: Sequence[Row], facts: Mapping[str, int]) -> N
         assert at > before, (rows, before, at, facts)
         if rows[at].rest:
             facts = facts_after(rows[at].rest[0], facts, problem.operators, vocabulary)
+    for name, bounds in goal_of(problem).items():
+        value = facts.get(name, 0)
+        assert value >= bounds.low, (rows, name, facts)
+        assert bounds.values is None or value in bounds.values, (rows, name, facts)
 
 
 def planned(problem: Problem) -> list[Row] | None:
@@ -254,14 +277,8 @@ def planned(problem: Problem) -> list[Row] | None:
         found = plan(problem.facts, problem.operators, goal, problem.vocabulary, max_states=2000)
     except (Impossible, PlanningGaveUp):
         return None
-    plans = plans_from_stages(found, problem.facts, problem.operators, problem.vocabulary)
-    return merged_rows(
-        [one.steps for one in plans],
-        goal_of(problem),
-        problem.operators,
-        problem.vocabulary,
-        lambda step: step.n,
-    )
+    courses = courses_from_stages(found, problem.facts, problem.operators, problem.vocabulary)
+    return merged_rows(courses, goal_of(problem), problem.operators, problem.vocabulary, lambda step: step.n)
 
 
 @pytest.mark.parametrize("kind", ["problem", "game"])
@@ -287,11 +304,10 @@ def test_following_the_conditions_reaches_the_goal(kind: str) -> None:
 
 
 def _disturbed(rng: random.Random, vocabulary: Vocabulary) -> dict[str, int]:
-    """Some facts as they might have become, on the same floor."""
-    names = [name for name in vocabulary if vocabulary[name].kind is not FactKind.PLACE]
+    """Some facts as they might have become, the floor among them."""
     return {
-        name: rng.randint(0, vocabulary[name].capacity or 1)
-        for name in rng.sample(names, min(len(names), rng.randint(1, 6)))
+        name: rng.randint(0, 8 if vocabulary[name].kind is FactKind.PLACE else vocabulary[name].capacity or 1)
+        for name in rng.sample(list(vocabulary), min(len(vocabulary), rng.randint(1, 6)))
     }
 
 
