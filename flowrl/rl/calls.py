@@ -19,8 +19,8 @@ from flowrl.rl.pursuit import Pursuit
 
 OUTCOMES = ("died", "advanced", "interrupted", "gave_way")
 """The first that applies. ``advanced``: a later row of the program applies, the target was reached, or what
-the rule keeps up is up again. ``interrupted``: a maintenance rule took over. ``gave_way``: the facts fell back
-to an earlier row, or patience ran out."""
+the rule keeps up is up again. ``interrupted``: a maintenance rule took over. ``gave_way``: the facts fell
+back to an earlier row, or patience ran out."""
 
 
 class Calls(NamedTuple):
