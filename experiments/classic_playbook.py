@@ -105,6 +105,7 @@ def main(recipe: Recipe) -> int:
     from rich.console import Console
 
     from flowrl.errors import RunStopped
+    from flowrl.llm.errors import NothingToPropose
     from flowrl.pipeline.evaluate import measure_graph, play_graph
     from flowrl.pipeline.parallel_config import ParallelConfig
     from flowrl.pipeline.practice import practise
@@ -117,8 +118,8 @@ def main(recipe: Recipe) -> int:
     with terminal_view() as view:
         try:
             run_bottomup(config, LlmConfig(llm_name="playbook"), [view], parallel)
-        except RunStopped as stopped:
-            print(f"went on to practise without the rest: {stopped}")
+        except (RunStopped, NothingToPropose) as stopped:
+            print(f"goes on to practise without the rest: {stopped}", flush=True)
     left = practice_left(recipe)
     if left or practice_was_cut_off(recipe):
         ppo = PracticeFlags().ppo

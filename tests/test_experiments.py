@@ -12,7 +12,8 @@ from types import ModuleType
 import pytest
 
 from flowrl.config import validate
-from flowrl.errors import UserError
+from flowrl.errors import RunStopped, UserError
+from flowrl.llm.errors import NothingToPropose
 from flowrl.report.commands.practice import PracticeFlags
 from flowrl.skills.evidence import EnvSteps
 from flowrl.skills.graph import Failure, Practice
@@ -131,6 +132,32 @@ def test_a_practice_without_its_end_is_told_from_other_runs(
     journal.write_text("".join(json.dumps(event) + "\n" for event in events))
     module = recipe("classic_playbook")
     assert module.practice_was_cut_off(module.Recipe(out=tmp_path)) is cut_off
+
+
+@pytest.mark.parametrize(
+    "ending", [RunStopped("five refusals in a row"), NothingToPropose("the playbook has nothing left")]
+)
+def test_what_was_not_learned_alone_is_practised(
+    ending: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Learning ends without all the skills when the playbook is through, or after many refusals in a row."""
+
+    class Practised(Exception):
+        pass
+
+    def run_bottomup(*_: object) -> None:
+        raise ending
+
+    def practise(*_: object, **__: object) -> None:
+        raise Practised
+
+    monkeypatch.setattr("flowrl.pipeline.run.run_bottomup", run_bottomup)
+    monkeypatch.setattr("flowrl.pipeline.practice.practise", practise)
+    graph_that_took(tmp_path / "graph", EnvSteps(train=400))
+    module = recipe("classic_playbook")
+    with pytest.raises(Practised):
+        module.main(module.Recipe(out=tmp_path))
+    assert str(ending) in capsys.readouterr().out
 
 
 def test_a_graph_that_took_nothing_is_no_measure(tmp_path: Path) -> None:
