@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowrl.rl.agent_program import AgentProgram, ProgramTable, standing
+from flowrl.rl.averaging import averaged
 from flowrl.rl.calls import Calls, no_calls, note_calls
 from flowrl.rl.compiled import compiled, run_aside, split_key
 from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, put_rows, rows_of, where_rows
@@ -37,9 +38,6 @@ GameReward = Callable[[jax.Array, jax.Array], jax.Array]
 
 ROLLOUTS = 2
 """One to learn from, one to play into meanwhile."""
-
-AVERAGE_POWER = 3
-"""Of the average over updates: it reaches back over about the last quarter of them, whatever their number."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ class PracticeTrainer:
         self._keep = compiled(self._keep_states, donate=(0,))
         self._update = compiled(self._update_params, donate=(1,))
         self._renew = compiled(put_rows, donate=(0,))
-        self._average = compiled(_averaged)
+        self._average = compiled(averaged)
         self._starts = Starts.of(worlds, len(tasks))
         self._carry = self._first_carry()
         self._rollouts = [self._empty_rollout() for _ in range(ROLLOUTS)]
@@ -387,16 +385,6 @@ class _Played(NamedTuple):
     seen: Seen
     doing: Pursuit
     tally: _Tally
-
-
-def _averaged(averaged: Any, params: Any, updates: jax.Array) -> Any:
-    """With the parameters after so many updates taken in.
-
-    Polynomial-decay averaging (Shamir and Zhang 2013, arXiv 1212.1824): the first update counts in full, and
-    no number of updates need be known beforehand.
-    """
-    weight = (AVERAGE_POWER + 1) / (updates + AVERAGE_POWER)
-    return jax.tree.map(lambda mean, now: mean + weight * (now - mean), averaged, params)
 
 
 def _emptied(tally: _Tally) -> _Tally:

@@ -5,8 +5,8 @@ works. An agent that always runs the last step whose condition holds repeats wha
 table out of reach) and skips what it no longer needs.
 
 A condition asks for all that the rest of its plan uses, also for making what is there already. So there is a
-plan for every stage (``replanning``), and their rows make one program: of those that apply,
-the one from which the least is left to do.
+plan for every stage (``replanning``), and their rows make one program: of those that apply, the one from
+which the least is left to do.
 """
 
 from __future__ import annotations

@@ -14,11 +14,12 @@ from test_executor import program
 
 from flowrl.rl.agent import Agent
 from flowrl.rl.agent_program import AgentProgram
+from flowrl.rl.averaging import averaged
 from flowrl.rl.environment import EnvPrograms
 from flowrl.rl.executor import PlanProgram
 from flowrl.rl.maintenance import Rule
 from flowrl.rl.milestones import NEW_TILE
-from flowrl.rl.practice import PracticeReport, PracticeTrainer, _averaged
+from flowrl.rl.practice import PracticeReport, PracticeTrainer
 from flowrl.rl.practice_starts import EVEN, FROM_KEPT, KEPT_A_SKILL, REMEMBERED
 from flowrl.rl.shared_network import policy_of, shared_params, without_actions_of
 from flowrl.rl.task import GOAL_FEATURES, MeasuredGain, Task
@@ -103,10 +104,10 @@ def test_the_policies_are_averaged_over_about_the_last_quarter_of_the_updates() 
     """The first update counts in full, the second for 4 in 5, the fifth for half; by hand after three."""
     mean = jnp.float32(99.0)
     for update, value in enumerate([8.0, 3.0, 6.0], start=1):
-        mean = _averaged(mean, jnp.float32(value), jnp.float32(update))
+        mean = averaged(mean, jnp.float32(value), jnp.float32(update))
     assert float(mean) == pytest.approx((8 / 5 + 3 * 4 / 5) / 3 + 6 * 2 / 3)
     for update in range(1, 401):
-        mean = _averaged(mean, jnp.float32(update > 300), jnp.float32(update))
+        mean = averaged(mean, jnp.float32(update > 300), jnp.float32(update))
     assert 0.6 < float(mean) < 0.8
 
 

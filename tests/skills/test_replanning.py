@@ -3,34 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from flowrl.skills.facts import Fact, FactKind, Vocabulary
-from flowrl.skills.operator import Operator, parse_operator
+from small_facts import FLOOR, FOOD, GEM, PICKAXE, STONE, SWORD, TABLE, VOCABULARY, WOOD, operator
+
 from flowrl.skills.plan import FactGoal, Goal, Plan, SkillGoal
 from flowrl.skills.planner import plan
 from flowrl.skills.replanning import courses_from_stages
 from flowrl.skills.simulator import prove
-
-WOOD, STONE, PICKAXE, SWORD = "inventory:wood", "inventory:stone", "inventory:pickaxe", "inventory:sword"
-TABLE, FOOD, FLOOR, GEM = "near:table", "vital:food", "floor", "inventory:gem"
-VOCABULARY = Vocabulary(
-    [
-        Fact(WOOD, FactKind.COUNT, 9),
-        Fact(STONE, FactKind.COUNT, 9),
-        Fact(PICKAXE, FactKind.COUNT, 9),
-        Fact(SWORD, FactKind.COUNT, 9),
-        Fact(GEM, FactKind.COUNT, 9),
-        Fact(FOOD, FactKind.VITAL, 9),
-        Fact(TABLE, FactKind.REACH),
-        Fact(FLOOR, FactKind.PLACE),
-    ]
-)
-
-
-def operator(**sections: Mapping[str, Any]) -> Operator:
-    return parse_operator(sections, VOCABULARY)
-
 
 SKILLS = {
     "wood": operator(gains={WOOD: "n"}),

@@ -4,37 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pytest
 from random_problems import Problem, random_game, random_problem
+from small_facts import DEED, FLOOR, FOOD, STONE, TABLE, TOOL, VOCABULARY, WOOD, operator
 
 from flowrl.skills.facts import Fact, FactKind, Vocabulary
-from flowrl.skills.operator import Operator, parse_operator
 from flowrl.skills.plan import Impossible, PlanningGaveUp, PlanStep, SkillGoal
 from flowrl.skills.planner import plan
 from flowrl.skills.replanning import courses_from_stages
 from flowrl.skills.simulator import PlanDisproved, facts_after
 from flowrl.skills.teleo import Bounds, Condition, Course, Row, conditions, merged_rows, start_condition
-
-WOOD, STONE, TABLE, TOOL = "inventory:wood", "inventory:stone", "near:table", "stat:tool"
-FOOD, DEED, FLOOR = "vital:food", "achievement:deed", "floor"
-VOCABULARY = Vocabulary(
-    [
-        Fact(WOOD, FactKind.COUNT, 9),
-        Fact(STONE, FactKind.COUNT, 9),
-        Fact(TOOL, FactKind.TIER, 4),
-        Fact(FOOD, FactKind.VITAL, 9),
-        Fact(DEED, FactKind.FLAG),
-        Fact(TABLE, FactKind.REACH),
-        Fact(FLOOR, FactKind.PLACE),
-    ]
-)
-
-
-def operator(**sections: Mapping[str, Any]) -> Operator:
-    return parse_operator(sections, VOCABULARY)
-
 
 SKILLS = {
     "wood": operator(gains={WOOD: "n"}),
