@@ -9,6 +9,7 @@ from flowrl.errors import UserError, nearest
 from flowrl.pipeline.library import SkillLibrary
 from flowrl.pipeline.maintenance import maintenance_rules, provided_first
 from flowrl.pipeline.tasks import make_plan_program, rows_to
+from flowrl.pipeline.what_helps import helping
 from flowrl.pipeline.workbench import Workbench
 from flowrl.rl.agent import Agent
 from flowrl.rl.agent_program import AgentProgram
@@ -16,6 +17,7 @@ from flowrl.skills.graph import SkillGraph, SkillNode
 from flowrl.skills.operator import Linear
 from flowrl.skills.plan import FactGoal, Goal, Plan, SkillGoal
 from flowrl.skills.planner import plan
+from flowrl.skills.practice import Spared
 from flowrl.skills.simulator import prove
 from flowrl.skills.teleo import Bounds, Condition, Row
 from flowrl.worlds.base import World
@@ -79,15 +81,18 @@ def plan_agent(
     world: World,
     target: str | None,
     candidates: Sequence[SkillNode] = (),
+    spared: Mapping[str, Spared] | None = None,
 ) -> AgentPlan:
     """What the agent of a graph does.
 
     Args:
         target: a skill or fact to pursue; None for what the rules need, such as a sword to defend oneself
-            with, and then every achievement that an accepted skill gains: first what takes few steps, of
-            rivals for one thing what others wait for, last what the skills that serve rules gain.
+            with, and then every achievement that an accepted skill gains: first what comes with a tool that
+            spares health in fights, then what takes few steps, of rivals for one thing what others wait for,
+            last what the skills that serve rules gain.
         candidates: skills that may join the graph. Rules and the plans of all other targets do not use them;
             they are pursued for what they alone gain.
+        spared: what fights have shown of what skills gain; None for what the last practice has recorded.
 
     Raises:
         UserError: the graph is empty, or the target is unknown or needs nothing to be done.
@@ -111,7 +116,16 @@ def plan_agent(
             wanted.append(name)
     by_itself = {fact for served in rules for fact in graph.node(served.skill).operator.gains}
     consumes = {node.name: node.operator.consumes.keys() for node in extended.nodes}
-    wanted.sort(key=lambda name: (name in by_itself, *_urgency(name, found, library, consumes)))
+    if spared is None:
+        spared = graph.practices[-1].spared if graph.practices else {}
+    helps = helping(spared)
+    wanted.sort(
+        key=lambda name: (
+            name in by_itself,
+            -helps.get(found[name].steps[-1].skill, 0.0),
+            *_urgency(name, found, library, consumes),
+        )
+    )
     targets = [*first, *wanted]
     programs, patience, rows = [], [], []
     for name in targets:

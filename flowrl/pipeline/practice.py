@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,7 +18,7 @@ import numpy as np
 from flowrl.codegen.tracer import Tracer
 from flowrl.config import PPOConfig, RunConfig
 from flowrl.errors import GraphError, ProposalRefused, UserError
-from flowrl.pipeline.agent import plan_agent
+from flowrl.pipeline.agent import AgentPlan, plan_agent
 from flowrl.pipeline.available_memory import available_memory
 from flowrl.pipeline.candidates import Candidate, find_candidates, prove_candidate
 from flowrl.pipeline.evaluate import layer_size_of
@@ -47,11 +47,13 @@ from flowrl.pipeline.running_estimates import UpdateClock
 from flowrl.pipeline.sizes import ppo_settings, resolve_sizes
 from flowrl.pipeline.streams import stream_number
 from flowrl.pipeline.tasks import barred_actions
+from flowrl.pipeline.what_helps import fight_watch, helping, tools_of, what_is_spared
 from flowrl.pipeline.workbench import Workbench, build_workbench
 from flowrl.rl.practice import ROLLOUTS, PracticeReport, PracticeTrainer
 from flowrl.rl.shared_network import policy_of, shared_params, with_more_policies, without_actions_of
 from flowrl.skills.evidence import EnvSteps
 from flowrl.skills.graph import Practice, SkillGraph
+from flowrl.skills.practice import Spared
 from flowrl.store.graph_store import GraphStore
 from flowrl.store.manifest import read_graph
 from flowrl.worlds.registry import make_world
@@ -202,13 +204,18 @@ class _Session:
         self._began = time.monotonic()
         self._env_steps = 0
         self._curves: list[dict[str, Any]] = []
-        nodes = [candidate.node for candidate in candidates]
-        does = plan_agent(store.graph, library, bench.world, None, nodes)
+        self._known = store.graph.practices[-1].spared if store.graph.practices else {}
+        self._spared = self._known
+        self._does = does = self._plan()
         self._names = does.policies
         facts = list(bench.world.achievement_values)
         spec, columns = bench.world.snapshot_spec, bench.world.snapshot_spec.columns
         practised = practised_policies(store)
         self._watched = [fact.partition(":")[2] for fact in facts]
+        tools = tools_of((*store.graph.nodes, *(candidate.node for candidate in candidates)), bench.world)
+        self._tools = tuple(tools)
+        fights = fight_watch(does.rules, tools, bench.world)
+        self._fought = np.zeros((fights.terms, fights.terms))
         worlds = bench.training_worlds(self._stream, START_WORLDS)
         self._trainer = PracticeTrainer(
             bench.programs,
@@ -218,6 +225,7 @@ class _Session:
             game_reward(bench.world),
             (columns["explored"], columns["floor"]) if {"explored", "floor"} <= columns.keys() else None,
             [spec.fact_columns[fact] for fact in facts],
+            fights,
             bench.shape.num_steps,
             ppo_settings(ppo),
             self._first_params(),
@@ -268,6 +276,7 @@ class _Session:
             if (renewed := renewed_worlds(bench, update, START_WORLDS, self._stream)) is not None:
                 self._trainer.renew(*renewed)
             window.add(report)
+            self._fought += report.fights
             self._env_steps = update * per_update
             if update % REPORT_EVERY == 0 or update == updates:
                 self._curves.append({"env_steps": self._env_steps, **window.point()})
@@ -278,10 +287,32 @@ class _Session:
                 window.clear()
             if self._env_steps // KEEP_EVERY > kept or update == updates:
                 kept = self._env_steps // KEEP_EVERY
+                self._put_first_what_helps()
                 self._keep()
         last = self._curves[-1]
         achieved = last["achieved"] if last["episodes"] else None
         self._emit(Practised(self._names, self._env_steps, achieved))
+
+    def _plan(self, spared: Mapping[str, Spared] | None = None) -> AgentPlan:
+        nodes = [candidate.node for candidate in self._candidates]
+        return plan_agent(self._store.graph, self._library, self._bench.world, None, nodes, spared)
+
+    def _put_first_what_helps(self) -> None:
+        """Looks at what fights have shown so far, and goes on with the targets in the order of that."""
+        spared = {**self._known, **what_is_spared(self._fought, self._tools)}
+        if list(helping(spared)) != list(helping(self._spared)):
+            does = self._plan(spared)
+            places = [self._does.targets.index(target) for target in does.targets]
+            self._trainer.pursue_in_order(does.program, places)
+            self._does = does
+            for skill, points in helping(spared).items():
+                self._emit(
+                    RunNote(
+                        f"a fight costs {points:.1f} points of health less with what {skill} gains: "
+                        "it comes before other targets from now on"
+                    )
+                )
+        self._spared = spared
 
     def _keep(self) -> None:
         """Puts the policies on disk as they are now, in place of what was kept of this practice before."""
@@ -302,6 +333,7 @@ class _Session:
                     "ppo": dataclasses.asdict(self._ppo),
                     "versions": {name: version(name) for name in ("flowrl", "jax", "craftax")},
                 },
+                self._spared,
             ),
             jax.tree.map(np.asarray, self._trainer.averaged),
             self._curves,

@@ -25,6 +25,7 @@ from flowrl.rl.averaging import averaged
 from flowrl.rl.calls import Calls, no_calls, note_calls
 from flowrl.rl.compiled import compiled, run_aside, split_key
 from flowrl.rl.environment import EnvPrograms, Placed, Seen, copy_rows, put_rows, rows_of, where_rows
+from flowrl.rl.fights import Fights, FightWatch, note_fights
 from flowrl.rl.milestones import Milestones, pay
 from flowrl.rl.network import ActorCritic, apply_of
 from flowrl.rl.ppo import PPOSettings, Rollout, as_of_now, make_optimizer, ppo_update
@@ -48,12 +49,14 @@ class PracticeReport:
         episodes: of those that began in a fresh world, how many ended in this rollout.
         mean_length: their length in env steps; 0 when there are none.
         ended_with: float ``[C]``: share of them that held each watched column at the end.
+        fights: float32 ``[terms, terms]``, sums over those that ended (:class:`~flowrl.rl.fights.Fights`).
         metrics: losses and mean rewards by name.
     """
 
     episodes: int
     mean_length: float
     ended_with: np.ndarray
+    fights: np.ndarray
     metrics: dict[str, float]
 
 
@@ -82,6 +85,7 @@ class PracticeTrainer:
         explored: snapshot columns: how many tiles of a floor have been seen, and which floor it is; None
             where the world does not tell.
         watched: snapshot columns that are reported at the end of episodes.
+        fights: which rules and tools sums are kept of.
         num_steps: T, env steps of each env between two updates.
         settings: PPO's numbers.
         params: of all policies, as :func:`~flowrl.rl.shared_network.shared_params` makes them.
@@ -100,6 +104,7 @@ class PracticeTrainer:
         game_reward: GameReward,
         explored: tuple[int, int] | None,
         watched: Sequence[int],
+        fights: FightWatch,
         num_steps: int,
         settings: PPOSettings,
         params: Any,
@@ -117,6 +122,7 @@ class PracticeTrainer:
         self._game_reward = game_reward
         self._explored = explored
         self._watched = np.asarray(watched, np.int32)
+        self._fights = fights
         self._guided = jnp.array([guide is not None for guide in guides])
         known = [guide for guide in guides if guide is not None]
         filled = [known[0] if guide is None else guide for guide in guides] if known else []
@@ -125,10 +131,10 @@ class PracticeTrainer:
         self._settings = settings
         self._key = jax.random.key(seed)
         self._opt_state = make_optimizer(settings).init(params)
-        self._act = compiled(self._act_batch, donate=(2, 3))
+        self._act = compiled(self._act_batch, donate=(3, 4))
         self._judge = compiled(self._judge_batch, donate=(1,))
-        self._keep = compiled(self._keep_states, donate=(0,))
-        self._update = compiled(self._update_params, donate=(1,))
+        self._keep = compiled(self._keep_states, donate=(1,))
+        self._update = compiled(self._update_params, donate=(2,))
         self._renew = compiled(put_rows, donate=(0,))
         self._average = compiled(averaged)
         self._starts = Starts.of(worlds, len(tasks))
@@ -151,14 +157,14 @@ class PracticeTrainer:
         weight = jnp.float32(guidance if self._guides is not None else 0.0)
         played = self._ready or self._play(weight)
         learning = run_aside(
-            self._update, self.params, self._opt_state, played.rollout, played.seen, played.doing,
-            self._next_key(), jnp.float32(lr_scale), weight,
+            self._update, self._table, self.params, self._opt_state, played.rollout, played.seen,
+            played.doing, self._next_key(), jnp.float32(lr_scale), weight,
         )  # fmt: skip
         self._ready = None if last else self._play(weight)
         self.params, self._opt_state, metrics = learning.result()
         self._updates += 1
         self.averaged = self._average(self.averaged, self.params, np.float32(self._updates))
-        report = _report(jax.device_get((played.tally, metrics)))
+        report = _report(jax.device_get((played.tally, played.fights, metrics)))
         self._rollouts.append(played.rollout)
         return report
 
@@ -167,24 +173,45 @@ class PracticeTrainer:
         carry, rollout = self._carry, self._rollouts.pop()
         for t in range(self._num_steps):
             rollout, states, doing, tally, actions, before = self._act(
-                self.params, self._starts, rollout, carry.states, carry.seen, carry.ended, carry.doing,
-                carry.tally, self._guides, guidance, self._next_key(), np.int32(t),
+                self._table, self.params, self._starts, rollout, carry.states, carry.seen, carry.ended,
+                carry.doing, carry.tally, self._guides, guidance, self._next_key(), np.int32(t),
             )  # fmt: skip
             placed = self._programs.advance(states, actions, self._next_key())
-            rollout, ended, milestones, tally, calls = self._judge(
+            rollout, ended, milestones, tally, calls, fights = self._judge(
                 self._table, rollout, doing, before, placed.seen, carry.milestones, tally, carry.calls,
-                self._starts.record, np.int32(t),
+                carry.fights, self._starts.record, np.int32(t),
             )  # fmt: skip
-            carry = _Carry(placed.states, placed.seen, ended, doing, milestones, tally, calls)
+            carry = _Carry(placed.states, placed.seen, ended, doing, milestones, tally, calls, fights)
         self._starts, calls = self._keep(
-            self._starts, carry.states, carry.seen, carry.ended, carry.calls, self._next_key()
+            self._table, self._starts, carry.states, carry.seen, carry.ended, carry.calls, self._next_key()
         )
-        self._carry = carry._replace(tally=_emptied(carry.tally), calls=calls)
-        return _Played(rollout, carry.seen, carry.doing, carry.tally)
+        self._carry = carry._replace(tally=_emptied(carry.tally), calls=calls, fights=carry.fights.emptied())
+        return _Played(rollout, carry.seen, carry.doing, carry.tally, carry.fights.sums)
 
     def renew(self, worlds: Placed, at: int) -> None:
         """Replaces the fresh worlds from row ``at`` on, so that no policy learns them by heart."""
         self._starts = self._starts._replace(bank=self._renew(self._starts.bank, worlds, jnp.int32(at)))
+
+    def pursue_in_order(self, program: AgentProgram, places: Sequence[int]) -> None:
+        """Goes on with the same targets in another order.
+
+        Args:
+            program: with the targets in their new order.
+            places: the place that each of them had so far.
+        """
+        self._table = ProgramTable.of(program, self._table.goals)
+        moved = jnp.argsort(jnp.asarray(places))
+
+        def in_order(doing: Pursuit) -> Pursuit:
+            return doing._replace(
+                target=_moved(doing.target, moved), rested=doing.rested[:, np.asarray(places)]
+            )
+
+        carry = self._carry
+        milestones = carry.milestones._replace(target=_moved(carry.milestones.target, moved))
+        self._carry = carry._replace(doing=in_order(carry.doing), milestones=milestones)
+        if self._ready is not None:
+            self._ready = self._ready._replace(doing=in_order(self._ready.doing))
 
     def _next_key(self) -> jax.Array:
         self._key, key = split_key(self._key)
@@ -196,12 +223,13 @@ class PracticeTrainer:
         """``(logits, value)``; the policy's row rides along as the last feature, through PPO's batches."""
         return apply_shared(self._one, params, features[:, -1].astype(jnp.int32), tiles, features[:, :-1])
 
-    def _features(self, seen: Seen, doing: Pursuit) -> jax.Array:
-        goal = goal_features(self._table.goals, doing.policy, doing.start, seen.snapshot, doing.n)
+    def _features(self, table: ProgramTable, seen: Seen, doing: Pursuit) -> jax.Array:
+        goal = goal_features(table.goals, doing.policy, doing.start, seen.snapshot, doing.n)
         return jnp.concatenate([seen.features, goal, doing.policy[:, None].astype(jnp.float32)], axis=-1)
 
     def _act_batch(
         self,
+        table: ProgramTable,
         params: Any,
         starts: Starts,
         rollout: Rollout,
@@ -220,12 +248,12 @@ class PracticeTrainer:
         rows, fresh = starts.draw(ended.shape[0], start_key)
         states = copy_rows(states, starts.bank.states, rows, ended)
         seen = where_rows(ended, rows_of(starts.bank.seen, rows), seen)
-        doing = where_rows(ended, nothing_pursued(self._table, seen.snapshot), doing)
+        doing = where_rows(ended, nothing_pursued(table, seen.snapshot), doing)
         tally = tally._replace(
             age=jnp.where(ended, 0, tally.age) + 1, fresh=jnp.where(ended, fresh, tally.fresh)
         )
-        doing = pursue(self._table, seen.snapshot, doing)
-        features = self._features(seen, doing)
+        doing = pursue(table, seen.snapshot, doing)
+        features = self._features(table, seen, doing)
         logits, value = self._apply(params, seen.tiles, features)
         actions = jax.random.categorical(action_key, logits)
         log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), actions[:, None], axis=-1)[:, 0]
@@ -261,10 +289,11 @@ class PracticeTrainer:
         milestones: Milestones,
         tally: _Tally,
         calls: Calls,
+        fights: Fights,
         record: Record,
         t: jax.Array,
-    ) -> tuple[Rollout, jax.Array, Milestones, _Tally, Calls]:
-        """Pays for the step and counts the calls and the episodes that it ended."""
+    ) -> tuple[Rollout, jax.Array, Milestones, _Tally, Calls, Fights]:
+        """Pays for the step and counts the calls, the fights and the episodes that it ended."""
         after = seen.snapshot
         own = jnp.stack([task.program(doing.start, before, after, doing.n)[0] for task in self._tasks])
         own = jnp.take_along_axis(own, doing.policy[None], axis=0)[0]
@@ -289,7 +318,8 @@ class PracticeTrainer:
         now = pursue(table, after, doing)
         calls = note_calls(table, calls, doing, now, before, after, seen.died)
         calls = calls._replace(under_way=jnp.where(ended, 0, calls.under_way))
-        return rollout, ended, milestones.forgotten(ended), tally, calls
+        fights = note_fights(self._fights, fights, doing, now, before, after, ended)
+        return rollout, ended, milestones.forgotten(ended), tally, calls, fights
 
     def _new_tiles(self, before: jax.Array, after: jax.Array) -> jax.Array:
         """float32 ``[B]``: tiles seen for the first time in this step; 0 where it led to another floor."""
@@ -301,6 +331,7 @@ class PracticeTrainer:
 
     def _keep_states(
         self,
+        table: ProgramTable,
         starts: Starts,
         states: Any,
         seen: Seen,
@@ -313,12 +344,13 @@ class PracticeTrainer:
         A state is filed under the policy that an episode begins with there, which remembers nothing: not
         that a rule was in force already, nor what was given up.
         """
-        begun = pursue(self._table, seen.snapshot, nothing_pursued(self._table, seen.snapshot))
+        begun = pursue(table, seen.snapshot, nothing_pursued(table, seen.snapshot))
         starts = starts.with_states(Placed(states, seen), begun.policy, ~ended, calls.ended, key)
         return starts, calls._replace(ended=jnp.zeros_like(calls.ended))
 
     def _update_params(
         self,
+        table: ProgramTable,
         params: Any,
         opt_state: Any,
         rollout: Rollout,
@@ -328,8 +360,8 @@ class PracticeTrainer:
         lr_scale: jax.Array,
         guidance: jax.Array,
     ) -> tuple[Any, Any, dict[str, jax.Array]]:
-        doing = pursue(self._table, seen.snapshot, doing)
-        last_value = self._apply(params, seen.tiles, self._features(seen, doing))[1]
+        doing = pursue(table, seen.snapshot, doing)
+        last_value = self._apply(params, seen.tiles, self._features(table, seen, doing))[1]
         rollout = self._as_learned(params, rollout)
         params, opt_state, metrics = ppo_update(
             params, opt_state, rollout, last_value, key, lr_scale, self._apply, self._settings, guidance
@@ -357,6 +389,7 @@ class PracticeTrainer:
         return _Carry(
             placed.states, seen, jnp.ones(batch, bool), nothing_pursued(self._table, seen.snapshot),
             Milestones.none(batch, self._table.rules.places), tally, no_calls(batch, len(self._tasks)),
+            Fights.none(batch, self._fights),
         )  # fmt: skip
 
     def _empty_rollout(self) -> Rollout:
@@ -376,6 +409,7 @@ class _Carry(NamedTuple):
     milestones: Milestones
     tally: _Tally
     calls: Calls
+    fights: Fights
 
 
 class _Played(NamedTuple):
@@ -385,6 +419,12 @@ class _Played(NamedTuple):
     seen: Seen
     doing: Pursuit
     tally: _Tally
+    fights: jax.Array
+
+
+def _moved(target: jax.Array, to: jax.Array) -> jax.Array:
+    """Targets ``[B]``, -1 for none, by their new places."""
+    return jnp.where(target >= 0, to[target], -1).astype(jnp.int32)
 
 
 def _emptied(tally: _Tally) -> _Tally:
@@ -393,12 +433,13 @@ def _emptied(tally: _Tally) -> _Tally:
     )
 
 
-def _report(told: tuple[_Tally, dict[str, np.ndarray]]) -> PracticeReport:
-    tally, metrics = told
+def _report(told: tuple[_Tally, np.ndarray, dict[str, np.ndarray]]) -> PracticeReport:
+    tally, fights, metrics = told
     episodes = int(tally.episodes)
     return PracticeReport(
         episodes,
         float(tally.steps) / max(episodes, 1),
         np.asarray(tally.ended_with) / max(episodes, 1),
+        np.asarray(fights),
         {name: float(value) for name, value in metrics.items()},
     )

@@ -8,6 +8,22 @@ from typing import Any, ClassVar
 
 
 @dataclass(frozen=True)
+class Spared:
+    """How much health what a skill gains spares in a fight, all else being equal.
+
+    Attributes:
+        points: of health, fewer a fight than without it; negative where fights cost more.
+        margin: half the width of its 95% interval.
+        fights_with, fights_without: how many were looked at.
+    """
+
+    points: float
+    margin: float
+    fights_with: int
+    fights_without: int
+
+
+@dataclass(frozen=True)
 class Practice:
     """One practice. The last one's policies take the place of the nodes' own.
 
@@ -17,6 +33,7 @@ class Practice:
         env_steps: trained.
         wall_s: seconds it took.
         provenance: free-form: device, sizes, seed, versions, ``created`` (ISO 8601, UTC).
+        spared: by skill, what fights have shown of what it gains.
         folder: relative to the graph path; filled by the store.
         files: relative path in its folder -> sha256; filled by the store.
     """
@@ -26,6 +43,7 @@ class Practice:
     env_steps: int
     wall_s: float
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    spared: Mapping[str, Spared] = field(default_factory=dict)
     folder: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
 

@@ -40,6 +40,7 @@ from flowrl.worlds.shelter import SHELTER_FIELDS, WALK, open_tiles, shelter_colu
 from flowrl.worlds.snapshot import Field
 from flowrl.worlds.states import at_another_hour, strongly_typed, tiles_at
 from flowrl.worlds.tile_choice import draw_tiles_by_row
+from flowrl.worlds.walking import REACH, find_ways, ways_features
 
 draw_tiles_by_row(game_logic)
 
@@ -65,6 +66,12 @@ REACHABLE = tuple(
     block for block in REMEMBERED if block not in (BlockType.GRASS, BlockType.SAND, BlockType.PATH)
 )
 """Tile kinds that ``near`` answers for: what one crafts at, mines, drinks or must avoid."""
+
+WALKED_TO = (
+    BlockType.WATER, BlockType.STONE, BlockType.TREE, BlockType.COAL, BlockType.IRON, BlockType.DIAMOND,
+    BlockType.CRAFTING_TABLE, BlockType.FURNACE, BlockType.RIPE_PLANT,
+)  # fmt: skip
+"""Tile kinds to which a policy is shown the way on foot, beside the one to what was never seen."""
 
 WALKABLE = np.isin(
     np.arange(len(BlockType)),
@@ -281,10 +288,20 @@ class ClassicWorld:
                 frontier_features(
                     unseen, self._memory.unseen_around(state.memory, jnp.int32(0), env.player_position)
                 ),
+                ways_features(self._ways(state)),
             ]
         )
         planes = jnp.stack([tiles, mob_plane(mobs, self.view_shape)])
         return Perception(planes, features.astype(jnp.float32), self._reader(view))
+
+    def _ways(self, state: State) -> jax.Array:
+        env = state.env
+        around = self._memory.around(
+            state.memory, jnp.int32(0), env.player_position, REACH, BlockType.OUT_OF_BOUNDS.value
+        )
+        dug = (around == BlockType.STONE.value) & (env.inventory.wood_pickaxe > 0)
+        to = around == jnp.asarray([*_kinds(WALKED_TO), UNSEEN])[:, None, None]
+        return find_ways(to, jnp.asarray(WALKABLE)[around], dug)
 
     def _view(self, state: State, nearest: tuple[jax.Array, jax.Array], mobs: MobsInView) -> _View:
         env = state.env

@@ -41,6 +41,7 @@ from flowrl.worlds.full_columns import (
     TIERS,
     VITAL_START,
     VITALS,
+    WALKED_TO,
     View,
     bag_of,
     kinds_of,
@@ -54,6 +55,7 @@ from flowrl.worlds.pictures import Picture, stock_picture
 from flowrl.worlds.shelter import WALK, open_tiles, shelter_features
 from flowrl.worlds.states import at_another_hour, strongly_typed, tiles_at
 from flowrl.worlds.tile_choice import draw_tiles_by_row
+from flowrl.worlds.walking import REACH, find_ways, ways_features
 
 draw_tiles_by_row(game_logic)
 
@@ -210,9 +212,19 @@ class FullWorld:
                 frontier_features(
                     unseen, self._memory.unseen_around(state.memory, env.player_level, env.player_position)
                 ),
+                ways_features(self._ways(state)),
             ]
         )
         return Perception((planes * lit).astype(jnp.uint8), features.astype(jnp.float32), self._reader(view))
+
+    def _ways(self, state: State) -> jax.Array:
+        env = state.env
+        around = self._memory.around(
+            state.memory, env.player_level, env.player_position, REACH, BlockType.OUT_OF_BOUNDS.value
+        )
+        dug = (around == BlockType.STONE.value) & (env.inventory.pickaxe > 0)
+        to = around == jnp.asarray([*kinds_of(WALKED_TO), UNSEEN])[:, None, None]
+        return find_ways(to, jnp.asarray(WALKABLE)[around], dug)
 
     def _view(self, state: State, nearest: tuple[jax.Array, jax.Array], mobs: MobsInView) -> View:
         env = state.env

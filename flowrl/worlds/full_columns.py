@@ -54,6 +54,8 @@ REMEMBERED = (
     BlockType.FOUNTAIN, BlockType.ENCHANTMENT_TABLE_FIRE, BlockType.ENCHANTMENT_TABLE_ICE,
 )  # fmt: skip
 REACHABLE = tuple(block for block in REMEMBERED if block not in (BlockType.GRASS, BlockType.PATH))
+WALKED_TO = tuple(block for block in REACHABLE if block not in (BlockType.LAVA, BlockType.PLANT))
+"""Tile kinds to which a policy is shown the way on foot, ladders included, beside the one to the unseen."""
 
 
 class View(NamedTuple):

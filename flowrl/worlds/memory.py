@@ -72,12 +72,11 @@ class TileMemory:
         Args:
             outside: the kind of what lies beyond the map.
         """
-        grid = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2, indexing="ij"), axis=-1)
-        tiles = position + jnp.asarray(grid, jnp.int32)
-        inside = jnp.all((tiles >= 0) & (tiles < jnp.asarray(self.map_shape)), axis=-1)
-        padded = jnp.clip(tiles, 0, jnp.asarray(self.map_shape) - 1) + jnp.asarray(self._padding)
-        kinds = memory[floor, padded[..., 0], padded[..., 1]]
-        return jnp.where(inside, kinds, jnp.uint8(outside))
+        (rows, columns), (pad_rows, pad_columns) = self.map_shape, self._padding
+        floors = memory[:, pad_rows : pad_rows + rows, pad_columns : pad_columns + columns]
+        edged = jnp.pad(floors[floor], reach, constant_values=np.uint8(outside))
+        # A slice, where a gather of single tiles takes ten times as long.
+        return jax.lax.dynamic_slice(edged, (position[0], position[1]), (2 * reach + 1, 2 * reach + 1))
 
     def explored(self, memory: jax.Array, floor: jax.Array) -> jax.Array:
         """int32: how many tiles of the floor are remembered, tiles beyond the map's edge included."""

@@ -15,6 +15,7 @@ from flowrl.rl.agent_program import ProgramTable, standing
 from flowrl.rl.task import GoalTable, Task
 from flowrl.skills.graph import EnvSteps, Evidence, SkillGraph, SkillNode
 from flowrl.skills.operator import Linear, Operator, parse_operator
+from flowrl.skills.practice import Practice, Spared
 from flowrl.worlds.registry import make_world
 
 ONE = Linear(0, 1)
@@ -128,3 +129,16 @@ def test_where_nobody_waits_the_shortest_comes_first() -> None:
     assert [target.partition(":")[2] for target in does.targets] == [
         "collect_iron", "make_iron_sword", "make_iron_pickaxe",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("points", "margin", "first"), [(1.0, 0.3, True), (1.0, 0.7, False)])
+def test_what_spares_health_in_fights_comes_first(points: float, margin: float, first: bool) -> None:
+    """If it surely does; as the last practice has recorded it, or as it is told."""
+    world = make_world("Craftax-Classic-Symbolic-v1")
+    nodes = tuple(node(index, name) for index, name in enumerate(SKILLS))
+    spared = {"forge_sword": Spared(points, margin, 500, 500), "forge_pickaxe": Spared(0.0, 0.1, 500, 500)}
+    practised = SkillGraph(world.name, nodes).with_practice(Practice((), 5, 0, 1.0, spared=spared))
+    recorded = plan_agent(practised, library(*SKILLS), world, None)
+    told = plan_agent(SkillGraph(world.name, nodes), library(*SKILLS), world, None, spared=spared)
+    assert recorded.targets == told.targets
+    assert (recorded.targets[0] == "achievement:make_iron_sword") == first

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,11 @@ from flowrl.pipeline.events import (
 )
 from flowrl.pipeline.practice import PracticeResult, practise
 from flowrl.pipeline.run import practised_policies
+from flowrl.rl.agent_program import AgentProgram
 from flowrl.rl.practice import PracticeTrainer
 from flowrl.skills.graph import EnvSteps, Failure, SkillGraph
 from flowrl.skills.operator import Linear, Operator
+from flowrl.skills.practice import Spared
 from flowrl.store.graph_store import GraphStore
 from flowrl.store.journal import read_journal
 from flowrl.store.reader import GraphReader
@@ -265,6 +267,42 @@ def test_a_second_practice_goes_on_from_the_first(graph_path: Path, practise_toy
     before.graph = first.graph
     for one, other in zip(jax.tree.leaves(now), jax.tree.leaves(before.load_practice()), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_what_helps_in_fights_comes_first_from_then_on(
+    graph_path: Path, practise_toy: Practise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this practice, in the next one, and when the graph plays; it is said once.
+
+    The toy world has no fights: what they would have shown is made up, from the second look on.
+    """
+    orders: list[tuple[int, ...]] = []
+
+    class Noted(PracticeTrainer):
+        def pursue_in_order(self, program: AgentProgram, places: Sequence[int]) -> None:
+            orders.append(tuple(places))
+            super().pursue_in_order(program, places)
+
+    shown = iter([{}, *[{"make_pickaxe": Spared(1.25, 0.25, 200, 300)}] * 99])
+    monkeypatch.setattr(practice_module, "PracticeTrainer", Noted)
+    monkeypatch.setattr(practice_module, "what_is_spared", lambda _sums, _tools: next(shown))
+    monkeypatch.setattr(practice_module, "KEEP_EVERY", 4096)
+    before = play_graph(graph_path, None, 4, 4, 0).player.does.targets
+    assert before[-1] == "achievement:craft"
+    result, told = practise_toy(graph_path)
+    notes = [event.text for event in told if isinstance(event, RunNote)]
+    assert notes == [
+        "a fight costs 1.2 points of health less with what make_pickaxe gains: "
+        "it comes before other targets from now on"
+    ]
+    assert orders == [(len(before) - 1, *range(len(before) - 1))]
+    recorded = GraphReader(graph_path).graph.practices[-1].spared
+    assert recorded == result.graph.practices[-1].spared == {"make_pickaxe": Spared(1.25, 0.25, 200, 300)}
+    assert play_graph(graph_path, None, 4, 4, 0).player.does.targets == ("achievement:craft", *before[:-1])
+    monkeypatch.setattr(practice_module, "what_is_spared", lambda _sums, _tools: {})
+    again, _ = practise_toy(graph_path, total_timesteps=512)
+    assert again.graph.practices[-1].spared == recorded
+    assert len(orders) == 1
 
 
 def test_a_node_that_was_learned_later_keeps_its_own(graph_path: Path, practise_toy: Practise) -> None:

@@ -17,6 +17,7 @@ from flowrl.rl.agent_program import AgentProgram
 from flowrl.rl.averaging import averaged
 from flowrl.rl.environment import EnvPrograms
 from flowrl.rl.executor import PlanProgram
+from flowrl.rl.fights import FightWatch
 from flowrl.rl.maintenance import Rule
 from flowrl.rl.milestones import NEW_TILE
 from flowrl.rl.practice import PracticeReport, PracticeTrainer
@@ -30,7 +31,10 @@ PLAN = program(({}, 0, 2), ({"coins": 2}, 1, 1), goal={"bricks": 1})
 ENDLESS = program(({}, 0, 2), ({"coins": 2}, 1, 1), goal={"bricks": 99})
 """The same, and more bricks than anyone can build."""
 
-WORLDS = 16
+FIVE_COINS = program(({}, 0, 5), goal={"coins": 5})
+
+WORLDS, PATIENCE = 16, 50
+NO_FIGHTS = FightWatch()
 
 
 def nothing(start: jax.Array, prev: jax.Array, now: jax.Array, n: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -55,8 +59,9 @@ def practice(
     guides: Any = (None, None),
     immortal: bool = False,
     explored: tuple[int, int] | None = None,
-    plan: PlanProgram = PLAN,
+    plans: tuple[PlanProgram, ...] = (PLAN,),
     rules: tuple[Rule, ...] = (),
+    fights: FightWatch = NO_FIGHTS,
 ) -> PracticeTrainer:
     """Two policies that have learned nothing yet; episodes of at most twelve steps."""
     trainer = small_trainer(CoinGame(max_time=12), seed=seed)
@@ -66,11 +71,12 @@ def practice(
     return PracticeTrainer(
         trainer.programs,
         trainer.network,
-        AgentProgram((plan,), (50,), rules),
+        AgentProgram(plans, (PATIENCE,) * len(plans), rules),
         TASKS,
         bricks_count,
         explored,
         [BRICKS, COINS],
+        fights,
         STEPS,
         SETTINGS,
         params,
@@ -150,7 +156,7 @@ def share(reports: list[PracticeReport], column: int) -> float:
 
 def test_only_episodes_from_fresh_worlds_are_counted() -> None:
     """These last twelve steps; those from states in the middle of another one are shorter."""
-    trainer = practice(immortal=True, plan=ENDLESS)
+    trainer = practice(immortal=True, plans=(ENDLESS,))
     counted = 0
     for _ in range(12):
         report = trainer.update()
@@ -175,7 +181,7 @@ def test_the_latest_states_of_each_skill_are_kept() -> None:
 def test_states_are_kept_for_the_policy_that_begins_there() -> None:
     """A rule that took over at no coins lasts until there are three; who begins at one is not under it."""
     rule = Rule(column=COINS, below=0, until=3, policy=1, patience=50, rest=50)
-    trainer = practice(plan=ENDLESS, rules=(rule,))
+    trainer = practice(plans=(ENDLESS,), rules=(rule,))
     under_the_rule_at_one = 0
     for _ in range(40):
         trainer.update()
@@ -191,7 +197,7 @@ def test_states_are_kept_for_the_policy_that_begins_there() -> None:
 
 def test_the_games_own_end_cuts_an_episode_off() -> None:
     """What the value expects cannot see the hour: an end worth nothing would have to be learned as noise."""
-    trainer = practice(immortal=True, plan=ENDLESS)
+    trainer = practice(immortal=True, plans=(ENDLESS,))
     for _ in range(12):
         trainer.update()
     rollout = trainer._rollouts[-1]
@@ -314,3 +320,50 @@ def test_an_episode_ends_when_every_target_is_reached() -> None:
     # An end that counts as worth nothing would be put off.
     learned = trainer._as_learned(trainer.params, rollout)
     np.testing.assert_allclose(np.asarray(learned.final_value), np.asarray(learned.value).mean(), rtol=1e-5)
+
+
+def test_targets_in_another_order_are_as_if_they_had_been_so_from_the_start() -> None:
+    """From the first step on."""
+    forwards, backwards = practice(plans=(PLAN, FIVE_COINS)), practice(plans=(FIVE_COINS, PLAN))
+    forwards.pursue_in_order(AgentProgram((FIVE_COINS, PLAN), (PATIENCE, PATIENCE)), [1, 0])
+    for trainer in (forwards, backwards):
+        for _ in range(2):
+            trainer.update()
+    for one, other in zip(jax.tree.leaves(forwards.params), jax.tree.leaves(backwards.params), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_under_way_keeps_its_target_when_the_order_changes() -> None:
+    """Three targets go round by one place: what each env pursues, and how often each has rested."""
+    plans = (PLAN, FIVE_COINS, ENDLESS)
+    trainer = practice(plans=plans, immortal=True)
+    for _ in range(4):
+        trainer.update()
+    before, ready = trainer._carry, trainer._ready
+    assert len(np.unique(before.doing.target)) > 1
+    trainer.pursue_in_order(AgentProgram((plans[2], plans[0], plans[1]), (PATIENCE,) * 3), [2, 0, 1])
+    after = trainer._carry
+    assert trainer._ready is not None
+    assert ready is not None
+    for was, now in (
+        (before.doing.target, after.doing.target),
+        (before.milestones.target, after.milestones.target),
+        (ready.doing.target, trainer._ready.doing.target),
+    ):
+        np.testing.assert_array_equal(now, np.where(np.asarray(was) < 0, -1, (np.asarray(was) + 1) % 3))
+    np.testing.assert_array_equal(after.doing.rested, np.roll(before.doing.rested, 1, axis=1))
+    trainer.update()
+
+
+def test_fights_are_reported_with_the_rollout_in_which_they_end() -> None:
+    """Every call of a rule that waits for a coin ends when there is one; each costs the coin it gives."""
+    rule = Rule(column=COINS, below=0, until=1, policy=0, patience=50, rest=50)
+    watch = FightWatch(rules=(0,), tools=((BRICKS, 1.0),), health=COINS)
+    trainer = practice(plans=(ENDLESS,), immortal=True, rules=(rule,), fights=watch)
+    reports = [trainer.update() for _ in range(6)]
+    ended = sum(report.fights for report in reports)
+    assert ended[0, 0] > 20
+    assert 0 < ended[1, 1] < ended[0, 0]
+    # What begins without a coin ends with one, or with the game's time.
+    assert 0 < -ended[0, 2] <= ended[0, 0]
+    assert len({float(report.fights[0, 0]) for report in reports}) > 1

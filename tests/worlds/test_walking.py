@@ -1,0 +1,89 @@
+"""The way on foot, against Dijkstra's algorithm written plainly."""
+
+from __future__ import annotations
+
+import heapq
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flowrl.worlds.walking import FARTHEST, REACH, find_ways, ways_features
+
+SIDE = 2 * REACH + 1
+GRASS, WATER, STONE, IRON = 1, 2, 3, 4
+WANTED = jnp.array([WATER, STONE, IRON], jnp.uint8)
+FIRST_STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1))
+
+_ways = jax.jit(find_ways)
+
+
+def ways(tiles: np.ndarray, pickaxe: bool) -> np.ndarray:
+    around = jnp.asarray(tiles, jnp.uint8)
+    to = around == WANTED[:, None, None]
+    return np.asarray(_ways(to, around == GRASS, (around == STONE) & pickaxe))
+
+
+def plain_ways(tiles: np.ndarray, pickaxe: bool, kind: int, first: tuple[int, int]) -> int:
+    """Env steps to act on the nearest tile when the first step goes ``first``; FARTHEST + 1 if none."""
+
+    def cost(tile: int) -> int | None:
+        return {GRASS: 1, STONE: 2 if pickaxe else None}.get(tile)
+
+    row, column = REACH + first[0], REACH + first[1]
+    if tiles[row, column] == kind:
+        return 1
+    entering = cost(tiles[row, column])
+    if entering is None:
+        return FARTHEST + 1
+    best = {(row, column): entering}
+    queue = [(entering, row, column)]
+    while queue:
+        steps, row, column = heapq.heappop(queue)
+        for down, right in FIRST_STEPS:
+            place = row + down, column + right
+            if not (0 <= place[0] < SIDE and 0 <= place[1] < SIDE):
+                continue
+            if tiles[place] == kind:
+                return steps + 1
+            one_more = cost(tiles[place])
+            if one_more is not None and steps + one_more < best.get(place, 10_000):
+                best[place] = steps + one_more
+                heapq.heappush(queue, (best[place], *place))
+    return FARTHEST + 1
+
+
+def test_around_a_lake() -> None:
+    """Stone lies three tiles to the right, across water; the way leads around its lower end."""
+    tiles = np.full((SIDE, SIDE), GRASS)
+    tiles[: REACH + 3, REACH + 1] = WATER
+    tiles[REACH, REACH + 3] = STONE
+    found = ways(tiles, pickaxe=True)
+    water, stone, iron = found
+    assert water.tolist()[3] == 1
+    assert stone.tolist()[:3] == [11, 9, 11]
+    assert stone[3] > FARTHEST
+    assert (iron > FARTHEST).all()
+
+
+@pytest.mark.parametrize("pickaxe", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_against_dijkstra(pickaxe: bool, seed: int) -> None:
+    """Every kind and first step; with a pickaxe ways lead through stone and take a step more there."""
+    rng = np.random.default_rng(seed)
+    shares = [0.55, 0.25, 0.17, 0.03] if seed % 2 else [0.35, 0.1, 0.545, 0.005]
+    tiles = rng.choice([GRASS, WATER, STONE, IRON], (SIDE, SIDE), p=shares)
+    tiles[REACH, REACH] = GRASS
+    found = ways(tiles, pickaxe)
+    for row, kind in enumerate((WATER, STONE, IRON)):
+        for column, first in enumerate(FIRST_STEPS):
+            expected = min(plain_ways(tiles, pickaxe, kind, first), FARTHEST + 1)
+            assert min(found[row, column], FARTHEST + 1) == expected, (kind, first)
+
+
+def test_what_a_policy_sees() -> None:
+    """All first steps of shortest ways, the closeness, and nothing where no way is known."""
+    steps = jnp.array([[3, 3, 5, FARTHEST + 1], [FARTHEST + 1] * 4])
+    seen = np.asarray(ways_features(steps))
+    np.testing.assert_allclose(seen, [1, 1, 0, 0, 0, 0, 0, 0, 0.25, 0])
