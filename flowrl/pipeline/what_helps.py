@@ -18,7 +18,7 @@ from flowrl.worlds.base import World
 DEFEND = "defend:"
 """How the labels of rules begin that beat something off."""
 
-LEAST_SPARED = 0.5
+LEAST_SPARED = 0.25
 """Points of health a fight: what a tool must spare at least, for sure, to come before other targets."""
 
 LEAST_FIGHTS = 100

@@ -131,7 +131,7 @@ def test_where_nobody_waits_the_shortest_comes_first() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("points", "margin", "first"), [(1.0, 0.3, True), (1.0, 0.7, False)])
+@pytest.mark.parametrize(("points", "margin", "first"), [(1.0, 0.3, True), (1.0, 0.8, False)])
 def test_what_spares_health_in_fights_comes_first(points: float, margin: float, first: bool) -> None:
     """If it surely does; as the last practice has recorded it, or as it is told."""
     world = make_world("Craftax-Classic-Symbolic-v1")

@@ -71,12 +71,12 @@ def test_nothing_is_said_from_few_fights() -> None:
     assert what_is_spared(np.zeros((1, 1)), []) == {}
 
 
-def test_only_what_surely_spares_half_a_point_helps() -> None:
+def test_only_what_surely_spares_a_quarter_of_a_point_helps() -> None:
     """The lower end of the interval counts."""
     spared = {
-        "surely": Spared(1.0, 0.4, 500, 500),
-        "perhaps": Spared(1.0, 0.6, 120, 130),
-        "little": Spared(0.4, 0.1, 9000, 9000),
+        "surely": Spared(1.0, 0.7, 500, 500),
+        "perhaps": Spared(1.0, 0.8, 120, 130),
+        "little": Spared(0.3, 0.1, 9000, 9000),
         "costs": Spared(-2.0, 0.1, 500, 500),
     }
     assert helping(spared) == {"surely": 1.0}
