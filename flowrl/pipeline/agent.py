@@ -9,7 +9,7 @@ from flowrl.errors import UserError, nearest
 from flowrl.pipeline.library import SkillLibrary
 from flowrl.pipeline.maintenance import maintenance_rules, provided_first
 from flowrl.pipeline.tasks import make_plan_program, rows_to
-from flowrl.pipeline.what_helps import helping
+from flowrl.pipeline.what_helps import gains_one_of, helping
 from flowrl.pipeline.workbench import Workbench
 from flowrl.rl.agent import Agent
 from flowrl.rl.agent_program import AgentProgram
@@ -39,6 +39,7 @@ class AgentPlan:
         plans: the proved plan of each target from a fresh world.
         rows: the rows of each target's program, in the program's order.
         rules: the name of each maintenance rule, such as ``defend:zombie`` or ``vital:food``.
+        fights: which of them beat something off.
     """
 
     program: AgentProgram
@@ -47,6 +48,7 @@ class AgentPlan:
     plans: tuple[Plan, ...]
     rows: tuple[tuple[Row, ...], ...]
     rules: tuple[str, ...]
+    fights: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def plan_agent(
             last what the skills that serve rules gain.
         candidates: skills that may join the graph. Rules and the plans of all other targets do not use them;
             they are pursued for what they alone gain.
-        spared: what fights have shown of what skills gain; None for what the last practice has recorded.
+        spared: what fights have shown of tools; None for what the last practice has recorded.
 
     Raises:
         UserError: the graph is empty, or the target is unknown or needs nothing to be done.
@@ -118,11 +120,12 @@ def plan_agent(
     consumes = {node.name: node.operator.consumes.keys() for node in extended.nodes}
     if spared is None:
         spared = graph.practices[-1].spared if graph.practices else {}
-    helps = helping(spared)
+    helps, gained_by = helping(spared), extended.operators
+    wanted = [name for name in wanted if name not in first]
     wanted.sort(
         key=lambda name: (
             name in by_itself,
-            -helps.get(found[name].steps[-1].skill, 0.0),
+            not gains_one_of(gained_by[found[name].steps[-1].skill], helps, world),
             *_urgency(name, found, library, consumes),
         )
     )
@@ -140,6 +143,7 @@ def plan_agent(
         tuple(found[name] for name in targets),
         tuple(rows),
         tuple(served.label for served in rules),
+        tuple(row for row, served in enumerate(rules) if served.beats_off),
     )
 
 

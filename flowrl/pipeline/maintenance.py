@@ -53,11 +53,13 @@ class ServedRule:
         label: such as ``defend:zombie`` or ``vital:food``.
         skill: whose policy serves it.
         rule: its ``policy`` is the index of that skill's node in the graph.
+        beats_off: whether the skill defeats what the rule watches, not only gets where another does.
     """
 
     label: str
     skill: str
     rule: Rule
+    beats_off: bool
 
 
 def maintenance_rules(graph: SkillGraph, world: World) -> list[ServedRule]:
@@ -90,7 +92,8 @@ def maintenance_rules(graph: SkillGraph, world: World) -> list[ServedRule]:
                 gives=_here(_places(node.operator.gains, world), world),
             )
             label = watched.label if node is best else f"{watched.label}, first {node.name}"
-            rules.append(ServedRule(label, node.name, rule))
+            beats_off = node is best and watched.fact.startswith(_DEFEAT)
+            rules.append(ServedRule(label, node.name, rule, beats_off))
     return rules
 
 

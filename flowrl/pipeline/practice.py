@@ -47,7 +47,7 @@ from flowrl.pipeline.running_estimates import UpdateClock
 from flowrl.pipeline.sizes import ppo_settings, resolve_sizes
 from flowrl.pipeline.streams import stream_number
 from flowrl.pipeline.tasks import barred_actions
-from flowrl.pipeline.what_helps import fight_watch, helping, tools_of, what_is_spared
+from flowrl.pipeline.what_helps import fight_watch, helping, more_is_known, tools_of, what_is_spared
 from flowrl.pipeline.workbench import Workbench, build_workbench
 from flowrl.rl.practice import ROLLOUTS, PracticeReport, PracticeTrainer
 from flowrl.rl.shared_network import policy_of, shared_params, with_more_policies, without_actions_of
@@ -204,18 +204,20 @@ class _Session:
         self._began = time.monotonic()
         self._env_steps = 0
         self._curves: list[dict[str, Any]] = []
-        self._known = store.graph.practices[-1].spared if store.graph.practices else {}
-        self._spared = self._known
         self._does = does = self._plan()
         self._names = does.policies
         facts = list(bench.world.achievement_values)
         spec, columns = bench.world.snapshot_spec, bench.world.snapshot_spec.columns
         practised = practised_policies(store)
         self._watched = [fact.partition(":")[2] for fact in facts]
-        tools = tools_of((*store.graph.nodes, *(candidate.node for candidate in candidates)), bench.world)
+        operators = (node.operator for node in (*store.graph.nodes, *(one.node for one in candidates)))
+        tools = tools_of(operators, bench.world)
         self._tools = tuple(tools)
-        fights = fight_watch(does.rules, tools, bench.world)
-        self._fought = np.zeros((fights.terms, fights.terms))
+        fights = fight_watch(does.fights, tools, bench.world)
+        self._looks = [np.zeros((fights.terms, fights.terms))]
+        known = store.graph.practices[-1].spared if store.graph.practices else {}
+        self._known = {tool: found for tool, found in known.items() if tool in tools}
+        self._spared: Mapping[str, Spared] = self._known
         worlds = bench.training_worlds(self._stream, START_WORLDS)
         self._trainer = PracticeTrainer(
             bench.programs,
@@ -276,7 +278,7 @@ class _Session:
             if (renewed := renewed_worlds(bench, update, START_WORLDS, self._stream)) is not None:
                 self._trainer.renew(*renewed)
             window.add(report)
-            self._fought += report.fights
+            self._looks[-1] += report.fights
             self._env_steps = update * per_update
             if update % REPORT_EVERY == 0 or update == updates:
                 self._curves.append({"env_steps": self._env_steps, **window.point()})
@@ -299,20 +301,22 @@ class _Session:
 
     def _put_first_what_helps(self) -> None:
         """Looks at what fights have shown so far, and goes on with the targets in the order of that."""
-        spared = {**self._known, **what_is_spared(self._fought, self._tools)}
-        if list(helping(spared)) != list(helping(self._spared)):
-            does = self._plan(spared)
-            places = [self._does.targets.index(target) for target in does.targets]
-            self._trainer.pursue_in_order(does.program, places)
-            self._does = does
-            for skill, points in helping(spared).items():
-                self._emit(
-                    RunNote(
-                        f"a fight costs {points:.1f} points of health less with what {skill} gains: "
-                        "it comes before other targets from now on"
-                    )
-                )
+        spared = more_is_known(self._known, what_is_spared(self._looks, self._tools))
+        self._looks.append(np.zeros_like(self._looks[-1]))
+        before, now = helping(self._spared), helping(spared)
         self._spared = spared
+        if before == now:
+            return
+        for tool in sorted(now - before):
+            self._emit(RunNote(f"a fight costs {spared[tool].points:.1f} points of health less with {tool}"))
+        for tool in sorted(before - now):
+            self._emit(RunNote(f"it is not sure any more that fights cost less health with {tool}"))
+        does = self._plan(spared)
+        places = [self._does.targets.index(target) for target in does.targets]
+        if does.targets != self._does.targets:
+            self._emit(RunNote(f"targets come in this order now: {', '.join(does.targets)}"))
+            self._trainer.pursue_in_order(does.program, places)
+        self._does = does
 
     def _keep(self) -> None:
         """Puts the policies on disk as they are now, in place of what was kept of this practice before."""

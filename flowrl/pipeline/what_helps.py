@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 import numpy as np
 
@@ -10,13 +10,9 @@ from flowrl.pipeline.game_reward import HEALTH
 from flowrl.rl.fights import FightWatch
 from flowrl.skills.evidence import Z_95
 from flowrl.skills.facts import FactKind
-from flowrl.skills.graph import SkillNode
-from flowrl.skills.operator import Linear
+from flowrl.skills.operator import Linear, Operator
 from flowrl.skills.practice import Spared
 from flowrl.worlds.base import World
-
-DEFEND = "defend:"
-"""How the labels of rules begin that beat something off."""
 
 LEAST_SPARED = 0.25
 """Points of health a fight: what a tool must spare at least, for sure, to come before other targets."""
@@ -25,82 +21,108 @@ LEAST_FIGHTS = 100
 """With a tool and without it."""
 
 _OF_ITS_OWN = 0.01
-"""Share of a tool's variance that the tools before it must leave unexplained; who always has both tells
-nothing of either."""
+"""Share of a tool's variance that all others must leave unexplained; who always has both tells of neither."""
 
 
-def tools_of(nodes: Iterable[SkillNode], world: World) -> dict[str, tuple[str, int]]:
-    """What skills gain for good, by skill: what lies in the bag and no skill uses up, and the least of it."""
-    nodes = list(nodes)
-    used_up = {fact for node in nodes for fact in node.operator.consumes}
-    tools = {}
-    for node in nodes:
-        for fact, gain in node.operator.gains.items():
-            kept = fact.startswith("inventory:") and fact not in used_up | world.initial_facts.keys()
-            if kept and world.vocabulary[fact].kind in (FactKind.COUNT, FactKind.TIER):
-                tools[node.name] = fact, gain.at(1) if isinstance(gain, Linear) else gain[0]
-    return tools
+def tools_of(operators: Iterable[Operator], world: World) -> dict[str, tuple[str, int]]:
+    """What skills gain for good: it lies in the bag, and none of them uses it up.
+
+    Returns:
+        By name, such as ``inventory:iron_sword`` or ``inventory:sword>=2``: the fact and its least value.
+    """
+    operators = list(operators)
+    used_up = {fact for operator in operators for fact in operator.consumes}
+    return {
+        name: (fact, least)
+        for operator in operators
+        for name, (fact, least) in _in_the_bag(operator, world).items()
+        if fact not in used_up and fact not in world.initial_facts
+    }
 
 
-def fight_watch(labels: Sequence[str], tools: Mapping[str, tuple[str, int]], world: World) -> FightWatch:
-    """What practice is to look at; nothing in a world without health.
+def gains_one_of(operator: Operator, tools: Set[str], world: World) -> bool:
+    """Whether a skill gains any of these tools."""
+    return not tools.isdisjoint(_in_the_bag(operator, world))
+
+
+def _in_the_bag(operator: Operator, world: World) -> dict[str, tuple[str, int]]:
+    found = {}
+    for fact, gain in operator.gains.items():
+        kept = world.vocabulary[fact].kind in (FactKind.COUNT, FactKind.TIER)
+        if kept and fact.startswith("inventory:") and isinstance(gain, Linear):
+            least = gain.at(1)
+            found[fact if least == 1 else f"{fact}>={least}"] = fact, least
+    return found
+
+
+def fight_watch(fights: Sequence[int], tools: Mapping[str, tuple[str, int]], world: World) -> FightWatch:
+    """What practice is to look at; no fights in a world without health.
 
     Args:
-        labels: of the rules, in order.
+        fights: which rules beat something off.
         tools: as :func:`tools_of` finds them.
     """
     columns = world.snapshot_spec.fact_columns
-    if HEALTH not in columns:
-        return FightWatch()
     return FightWatch(
-        tuple(row for row, label in enumerate(labels) if label.startswith(DEFEND)),
+        tuple(fights) if HEALTH in columns else (),
         tuple((columns[fact], float(least)) for fact, least in tools.values()),
-        columns[HEALTH],
+        columns.get(HEALTH, 0),
     )
 
 
-def what_is_spared(sums: np.ndarray, skills: Sequence[str]) -> dict[str, Spared]:
-    """How many points of health a fight is cheaper with what each skill gains, all else being equal.
+def what_is_spared(looks: Sequence[np.ndarray], tools: Sequence[str]) -> dict[str, Spared]:
+    """How many points of health a fight is cheaper with each tool, all others being equal.
 
-    Least squares of what a fight cost on which rule it served and on the tools in the bag: swords and
-    pickaxes come at about the same time, and only those who have one without the other tell them apart.
+    Least squares of what a fight cost on the tools in the bag, within the fights of one rule and one look:
+    policies learn to fight while tools become more common, which are two things. Swords and pickaxes come at
+    about the same time, and only those who have one without the other tell them apart.
 
     Args:
-        sums: float64 ``[terms, terms]``, as :class:`~flowrl.rl.fights.Fights` adds them up.
-        skills: whose tools the terms before the last are.
+        looks: float64 ``[terms, terms]`` each, as :class:`~flowrl.rl.fights.Fights` adds them up, of
+            stretches in which policies changed little.
+        tools: the terms before the last.
 
     Returns:
-        By skill; without those whose tool too few fights were fought with or without.
+        By tool; without those that too few fights were fought with or without, or never without another.
     """
-    terms = len(sums) - 1
-    fights = terms - len(skills)
-    total = float(np.trace(sums[:fights, :fights]))
-    chosen = [row for row in range(fights) if sums[row, row] > 0]
+    within = np.zeros((len(tools) + 1, len(tools) + 1))
+    had, total, means = np.zeros(len(tools)), 0.0, 0
+    for sums in looks:
+        rules = len(sums) - len(within)
+        fought = [row for row in range(rules) if sums[row, row] > 0]
+        rest = range(rules, len(sums))
+        # The rules' own terms are 1 in their fights and 0 in others, so what they explain are means.
+        explained = sums[np.ix_(rest, fought)] / np.diag(sums)[fought]
+        within += sums[np.ix_(rest, rest)] - explained @ sums[np.ix_(fought, rest)]
+        had += np.diag(sums)[rules:-1]
+        total, means = total + float(np.diag(sums)[fought].sum()), means + len(fought)
+    enough = [row for row, count in enumerate(had) if min(count, total - count) >= LEAST_FIGHTS]
+    chosen = [row for row in enough if _tells(within, row, [other for other in enough if other != row])]
     if not chosen:
         return {}
-    for row in range(fights, terms):
-        if min(sums[row, row], total - sums[row, row]) < LEAST_FIGHTS:
-            continue
-        known, beside = sums[np.ix_(chosen, chosen)], sums[chosen, row]
-        mean = sums[row, row] / total
-        left = sums[row, row] - beside @ np.linalg.solve(known, beside)
-        if left >= _OF_ITS_OWN * total * mean * (1 - mean):
-            chosen.append(row)
-    products, with_cost = sums[np.ix_(chosen, chosen)], sums[chosen, -1]
+    products, with_cost = within[np.ix_(chosen, chosen)], within[chosen, -1]
     effects = np.linalg.solve(products, with_cost)
-    variance = max(sums[-1, -1] - effects @ with_cost, 0.0) / max(total - len(chosen), 1.0)
-    errors = np.sqrt(variance * np.diag(np.linalg.inv(products)))
+    left = max(within[-1, -1] - effects @ with_cost, 0.0)
+    errors = np.sqrt(left / max(total - means - len(chosen), 1.0) * np.diag(np.linalg.inv(products)))
     return {
-        skills[row - fights]: Spared(
-            -float(effect), Z_95 * float(error), int(sums[row, row]), int(total - sums[row, row])
-        )
+        tools[row]: Spared(-float(effect), Z_95 * float(error), int(had[row]), int(total - had[row]))
         for row, effect, error in zip(chosen, effects, errors, strict=True)
-        if row >= fights
     }
 
 
-def helping(spared: Mapping[str, Spared]) -> dict[str, float]:
-    """Skills that gain what surely helps, with the points that it spares."""
-    return {
-        skill: found.points for skill, found in spared.items() if found.points - found.margin >= LEAST_SPARED
-    }
+def _tells(within: np.ndarray, row: int, others: list[int]) -> bool:
+    """Whether a tool was there often enough when the others do not say so."""
+    beside = within[row, others]
+    own = within[row, row] - beside @ np.linalg.pinv(within[np.ix_(others, others)]) @ beside
+    return bool(own >= max(_OF_ITS_OWN * within[row, row], 1.0))
+
+
+def more_is_known(known: Mapping[str, Spared], new: Mapping[str, Spared]) -> dict[str, Spared]:
+    """What was known of each tool, or what is new where that is at least as sure."""
+    surer = {tool: one for tool, one in new.items() if tool not in known or one.margin <= known[tool].margin}
+    return {**known, **surer}
+
+
+def helping(spared: Mapping[str, Spared]) -> frozenset[str]:
+    """Tools that surely help."""
+    return frozenset(tool for tool, found in spared.items() if found.points - found.margin >= LEAST_SPARED)

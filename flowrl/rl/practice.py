@@ -193,13 +193,21 @@ class PracticeTrainer:
         self._starts = self._starts._replace(bank=self._renew(self._starts.bank, worlds, jnp.int32(at)))
 
     def pursue_in_order(self, program: AgentProgram, places: Sequence[int]) -> None:
-        """Goes on with the same targets in another order.
+        """Goes on with the same targets in another order; to be called between two updates.
 
         Args:
             program: with the targets in their new order.
             places: the place that each of them had so far.
+
+        Raises:
+            ValueError: ``places`` names a target twice, or leaves one out.
         """
+        if sorted(places) != list(range(len(self._table.goal_index))):
+            raise ValueError(f"the targets had the places {list(places)}: not each of them once")
         self._table = ProgramTable.of(program, self._table.goals)
+        snapshots = self._starts.bank.seen.snapshot
+        begun = pursue(self._table, snapshots, nothing_pursued(self._table, snapshots))
+        self._starts = self._starts.filed_again(begun.policy)
         moved = jnp.argsort(jnp.asarray(places))
 
         def in_order(doing: Pursuit) -> Pursuit:

@@ -96,6 +96,17 @@ class Starts(NamedTuple):
         fresh = (jax.random.uniform(kind_key, (batch,)) >= FROM_KEPT) | (self.kept[skill] == 0)
         return jnp.where(fresh, worlds, self.worlds + skill * KEPT_A_SKILL + row), fresh
 
+    def filed_again(self, policy: jax.Array) -> Starts:
+        """Without the states of skills of which some would begin with another skill by now.
+
+        Args:
+            policy: int32 ``[rows of the bank]``, whose turn it is in each state.
+        """
+        skills = jnp.arange(self.kept.shape[0])[:, None]
+        theirs = policy[self.worlds :].reshape(-1, KEPT_A_SKILL) == skills
+        still = jnp.all(theirs | (jnp.arange(KEPT_A_SKILL) >= self.kept[:, None]), axis=1)
+        return self._replace(kept=jnp.where(still, self.kept, 0), next=jnp.where(still, self.next, 0))
+
     def with_states(
         self,
         placed: Placed,

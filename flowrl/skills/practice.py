@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class Spared:
-    """How much health what a skill gains spares in a fight, all else being equal.
+    """How much health a tool in the bag spares in a fight, all other tools being equal.
 
     Attributes:
         points: of health, fewer a fight than without it; negative where fights cost more.
@@ -33,7 +33,7 @@ class Practice:
         env_steps: trained.
         wall_s: seconds it took.
         provenance: free-form: device, sizes, seed, versions, ``created`` (ISO 8601, UTC).
-        spared: by skill, what fights have shown of what it gains.
+        spared: by tool, such as ``inventory:iron_sword``, what fights have shown of it.
         folder: relative to the graph path; filled by the store.
         files: relative path in its folder -> sha256; filled by the store.
     """

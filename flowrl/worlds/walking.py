@@ -1,8 +1,8 @@
 """The way to the nearest tile of each kind on foot, around what is in the way.
 
 As the crow flies the nearest stone may lie across a lake. Measured: players that had only that to go by stood
-at the shore until they died (docs/LOG.md). A row of tiles is the bits of a word, so that one step of a
-breadth-first search takes a few instructions for each row.
+at the shore until they died (docs/decisions/0013-ways-on-foot.md). A row of tiles is the bits of a word, so
+that one step of a breadth-first search takes a few instructions for each row.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def find_ways(to: jax.Array, free: jax.Array, dug: jax.Array) -> jax.Array:
     Args:
         to: bool ``[C, 2 * REACH + 1, 2 * REACH + 1]``, where the tiles of C kinds are.
         free: bool ``[2 * REACH + 1, 2 * REACH + 1]``: can be walked on.
-        dug: bool, as ``free``: can be walked on in two env steps, once it is mined.
+        dug: bool, as ``free``: can be walked on in two env steps, once it is mined; turning is not counted.
 
     Returns:
         int32 ``[C, 4]``: env steps to the nearest tile of each kind when the first goes up, down, left or
@@ -68,7 +68,7 @@ def _ways_of_many(to: jax.Array, free: jax.Array, dug: jax.Array) -> jax.Array:
         return then, now, steps + _not_yet(then)
 
     found = (tiles, jnp.zeros_like(tiles), _not_yet(tiles))
-    from_there = jax.lax.fori_loop(0, FARTHEST, one_step_more, found)[2]
+    from_there = jax.lax.fori_loop(0, FARTHEST - 1, one_step_more, found)[2]
     from_there = jnp.moveaxis(from_there.reshape(4, *shape), 0, -1)
     must_dig = jnp.stack([dug[:, row, column] for row, column in _BESIDE], axis=-1)[:, None]
     return 1 + from_there + (must_dig & (from_there > 0))

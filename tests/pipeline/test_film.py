@@ -60,7 +60,7 @@ def done(toy_world: ToyWorld) -> PlayedGraph:
     program = AgentProgram((plan,), (300,), (rule,))
     agent = Agent(programs, network, program, [task] * 2, [jnp.zeros(())] * 2)
     plans = (Plan(STEPS, FactGoal({TARGET: 1})),)
-    does = AgentPlan(program, tuple(OPERATORS), (TARGET,), plans, (tuple(rows),), ("near:tree",))
+    does = AgentPlan(program, tuple(OPERATORS), (TARGET,), plans, (tuple(rows),), ("near:tree",), ())
     player = Player(agent, does)
     worlds = programs.fresh(jax.random.key(2), 11)
     played = agent.play(worlds, MAX_STEPS, jax.random.key(5))

@@ -136,9 +136,22 @@ def test_what_spares_health_in_fights_comes_first(points: float, margin: float, 
     """If it surely does; as the last practice has recorded it, or as it is told."""
     world = make_world("Craftax-Classic-Symbolic-v1")
     nodes = tuple(node(index, name) for index, name in enumerate(SKILLS))
-    spared = {"forge_sword": Spared(points, margin, 500, 500), "forge_pickaxe": Spared(0.0, 0.1, 500, 500)}
+    spared = {COAL: Spared(points, margin, 500, 500), PICKAXE: Spared(0.0, 0.1, 500, 500)}
     practised = SkillGraph(world.name, nodes).with_practice(Practice((), 5, 0, 1.0, spared=spared))
     recorded = plan_agent(practised, library(*SKILLS), world, None)
     told = plan_agent(SkillGraph(world.name, nodes), library(*SKILLS), world, None, spared=spared)
     assert recorded.targets == told.targets
-    assert (recorded.targets[0] == "achievement:make_iron_sword") == first
+    assert (recorded.targets[0] == "achievement:collect_coal") == first
+
+
+def test_a_target_that_a_rule_needs_is_there_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beating off zombies asks for the sword's achievement here: it comes first, and not again."""
+    world = make_world("Craftax-Classic-Symbolic-v1")
+    needs = {"achievement:make_iron_sword": ONE}
+    monkeypatch.setitem(SKILLS, "fight", (Operator(needs, {}, {"achievement:defeat_zombie": ONE}), 9.0))
+    nodes = tuple(node(index, name) for index, name in enumerate(SKILLS))
+    does = plan_agent(SkillGraph(world.name, nodes), library(*SKILLS), world, None)
+    assert does.targets[0] == "achievement:make_iron_sword"
+    assert len(set(does.targets)) == len(does.targets) == 6
+    assert does.rules[:1] == ("defend:zombie",)
+    assert does.fights == (0,)

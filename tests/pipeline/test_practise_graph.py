@@ -36,7 +36,7 @@ from flowrl.pipeline.events import (
 from flowrl.pipeline.practice import PracticeResult, practise
 from flowrl.pipeline.run import practised_policies
 from flowrl.rl.agent_program import AgentProgram
-from flowrl.rl.practice import PracticeTrainer
+from flowrl.rl.practice import PracticeReport, PracticeTrainer
 from flowrl.skills.graph import EnvSteps, Failure, SkillGraph
 from flowrl.skills.operator import Linear, Operator
 from flowrl.skills.practice import Spared
@@ -274,35 +274,47 @@ def test_what_helps_in_fights_comes_first_from_then_on(
 ) -> None:
     """In this practice, in the next one, and when the graph plays; it is said once.
 
-    The toy world has no fights: what they would have shown is made up, from the second look on.
+    The toy world has no fights: what every update reports of them, and what that shows, is made up.
     """
     orders: list[tuple[int, ...]] = []
+    looked_at: list[list[float]] = []
+    helps = {"inventory:pickaxe": Spared(1.25, 0.25, 200, 300)}
 
     class Noted(PracticeTrainer):
+        def update(self, *arguments: Any, **named: Any) -> PracticeReport:
+            return replace(super().update(*arguments, **named), fights=np.ones((2, 2)))
+
         def pursue_in_order(self, program: AgentProgram, places: Sequence[int]) -> None:
             orders.append(tuple(places))
             super().pursue_in_order(program, places)
 
-    shown = iter([{}, *[{"make_pickaxe": Spared(1.25, 0.25, 200, 300)}] * 99])
+    def shown(looks: Sequence[np.ndarray], tools: Sequence[str]) -> dict[str, Spared]:
+        assert list(tools) == ["inventory:pickaxe"]
+        looked_at.append([float(look[0, 0]) for look in looks])
+        return helps if len(looks) > 1 else {}
+
     monkeypatch.setattr(practice_module, "PracticeTrainer", Noted)
-    monkeypatch.setattr(practice_module, "what_is_spared", lambda _sums, _tools: next(shown))
+    monkeypatch.setattr(practice_module, "what_is_spared", shown)
     monkeypatch.setattr(practice_module, "KEEP_EVERY", 4096)
     before = play_graph(graph_path, None, 4, 4, 0).player.does.targets
     assert before[-1] == "achievement:craft"
+    after = ("achievement:craft", *before[:-1])
     result, told = practise_toy(graph_path)
     notes = [event.text for event in told if isinstance(event, RunNote)]
     assert notes == [
-        "a fight costs 1.2 points of health less with what make_pickaxe gains: "
-        "it comes before other targets from now on"
+        "a fight costs 1.2 points of health less with inventory:pickaxe",
+        f"targets come in this order now: {', '.join(after)}",
     ]
     assert orders == [(len(before) - 1, *range(len(before) - 1))]
+    updates_a_look = looked_at[0][0]
+    assert looked_at == [[updates_a_look] * count for count in range(1, 5)]
     recorded = GraphReader(graph_path).graph.practices[-1].spared
-    assert recorded == result.graph.practices[-1].spared == {"make_pickaxe": Spared(1.25, 0.25, 200, 300)}
-    assert play_graph(graph_path, None, 4, 4, 0).player.does.targets == ("achievement:craft", *before[:-1])
-    monkeypatch.setattr(practice_module, "what_is_spared", lambda _sums, _tools: {})
-    again, _ = practise_toy(graph_path, total_timesteps=512)
+    assert recorded == result.graph.practices[-1].spared == helps
+    assert play_graph(graph_path, None, 4, 4, 0).player.does.targets == after
+    again, told = practise_toy(graph_path, total_timesteps=512)
     assert again.graph.practices[-1].spared == recorded
     assert len(orders) == 1
+    assert not [event for event in told if isinstance(event, RunNote)]
 
 
 def test_a_node_that_was_learned_later_keeps_its_own(graph_path: Path, practise_toy: Practise) -> None:

@@ -62,6 +62,7 @@ def practice(
     plans: tuple[PlanProgram, ...] = (PLAN,),
     rules: tuple[Rule, ...] = (),
     fights: FightWatch = NO_FIGHTS,
+    patience: int = PATIENCE,
 ) -> PracticeTrainer:
     """Two policies that have learned nothing yet; episodes of at most twelve steps."""
     trainer = small_trainer(CoinGame(max_time=12), seed=seed)
@@ -71,7 +72,7 @@ def practice(
     return PracticeTrainer(
         trainer.programs,
         trainer.network,
-        AgentProgram(plans, (PATIENCE,) * len(plans), rules),
+        AgentProgram(plans, (patience,) * len(plans), rules),
         TASKS,
         bricks_count,
         explored,
@@ -336,12 +337,15 @@ def test_targets_in_another_order_are_as_if_they_had_been_so_from_the_start() ->
 def test_what_is_under_way_keeps_its_target_when_the_order_changes() -> None:
     """Three targets go round by one place: what each env pursues, and how often each has rested."""
     plans = (PLAN, FIVE_COINS, ENDLESS)
-    trainer = practice(plans=plans, immortal=True)
+    trainer = practice(plans=plans, immortal=True, patience=3)
     for _ in range(4):
         trainer.update()
     before, ready = trainer._carry, trainer._ready
+    assert np.asarray(before.doing.rested).any()
     assert len(np.unique(before.doing.target)) > 1
-    trainer.pursue_in_order(AgentProgram((plans[2], plans[0], plans[1]), (PATIENCE,) * 3), [2, 0, 1])
+    with pytest.raises(ValueError, match="not each of them once"):
+        trainer.pursue_in_order(AgentProgram(plans, (3,) * 3), [2, 0, 0])
+    trainer.pursue_in_order(AgentProgram((plans[2], plans[0], plans[1]), (3,) * 3), [2, 0, 1])
     after = trainer._carry
     assert trainer._ready is not None
     assert ready is not None
@@ -366,4 +370,18 @@ def test_fights_are_reported_with_the_rollout_in_which_they_end() -> None:
     assert 0 < ended[1, 1] < ended[0, 0]
     # What begins without a coin ends with one, or with the game's time.
     assert 0 < -ended[0, 2] <= ended[0, 0]
-    assert len({float(report.fights[0, 0]) for report in reports}) > 1
+    # Sums that are never emptied would be six times those of the first rollout by now.
+    assert reports[5].fights[0, 0] < 2 * reports[1].fights[0, 0]
+
+
+def test_kept_states_of_skills_that_no_longer_begin_there_are_given_up() -> None:
+    """Where two coins are, a plan for a brick builds and a plan for coins collects: filed under either."""
+    plans = (PLAN, FIVE_COINS)
+    trainer = practice(plans=plans, immortal=True)
+    for _ in range(6):
+        trainer.update()
+    collecting, building = np.asarray(trainer._starts.kept).tolist()
+    assert collecting > 0
+    assert building > 0
+    trainer.pursue_in_order(AgentProgram((FIVE_COINS, PLAN), (PATIENCE, PATIENCE)), [1, 0])
+    assert np.asarray(trainer._starts.kept).tolist() == [collecting, 0]

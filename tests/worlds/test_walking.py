@@ -16,13 +16,23 @@ GRASS, WATER, STONE, IRON = 1, 2, 3, 4
 WANTED = jnp.array([WATER, STONE, IRON], jnp.uint8)
 FIRST_STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
-_ways = jax.jit(find_ways)
+
+@jax.jit
+def _ways(around: jax.Array, pickaxe: jax.Array) -> jax.Array:
+    return find_ways(around == WANTED[:, None, None], around == GRASS, (around == STONE) & pickaxe)
 
 
 def ways(tiles: np.ndarray, pickaxe: bool) -> np.ndarray:
-    around = jnp.asarray(tiles, jnp.uint8)
-    to = around == WANTED[:, None, None]
-    return np.asarray(_ways(to, around == GRASS, (around == STONE) & pickaxe))
+    return np.asarray(_ways(jnp.asarray(tiles, jnp.uint8), jnp.bool_(pickaxe)))
+
+
+def some_tiles(seed: int) -> np.ndarray:
+    """Open land with lakes, or mostly stone; the agent stands on grass."""
+    rng = np.random.default_rng(seed)
+    shares = [0.55, 0.25, 0.17, 0.03] if seed % 2 else [0.35, 0.1, 0.545, 0.005]
+    tiles = rng.choice([GRASS, WATER, STONE, IRON], (SIDE, SIDE), p=shares)
+    tiles[REACH, REACH] = GRASS
+    return tiles
 
 
 def plain_ways(tiles: np.ndarray, pickaxe: bool, kind: int, first: tuple[int, int]) -> int:
@@ -71,15 +81,27 @@ def test_around_a_lake() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_against_dijkstra(pickaxe: bool, seed: int) -> None:
     """Every kind and first step; with a pickaxe ways lead through stone and take a step more there."""
-    rng = np.random.default_rng(seed)
-    shares = [0.55, 0.25, 0.17, 0.03] if seed % 2 else [0.35, 0.1, 0.545, 0.005]
-    tiles = rng.choice([GRASS, WATER, STONE, IRON], (SIDE, SIDE), p=shares)
-    tiles[REACH, REACH] = GRASS
+    tiles = some_tiles(seed)
     found = ways(tiles, pickaxe)
     for row, kind in enumerate((WATER, STONE, IRON)):
         for column, first in enumerate(FIRST_STEPS):
             expected = min(plain_ways(tiles, pickaxe, kind, first), FARTHEST + 1)
             assert min(found[row, column], FARTHEST + 1) == expected, (kind, first)
+
+
+def test_every_env_of_a_batch_has_its_own_ways() -> None:
+    """Other tiles, other tools; what all have in common need not be repeated."""
+    squares = np.stack([some_tiles(seed) for seed in range(4)])
+    pickaxes = np.array([True, False, True, False])
+    found = jax.vmap(_ways)(jnp.asarray(squares, jnp.uint8), jnp.asarray(pickaxes))
+    for row, (tiles, pickaxe) in enumerate(zip(squares, pickaxes, strict=True)):
+        np.testing.assert_array_equal(found[row], ways(tiles, bool(pickaxe)))
+    shared = jax.vmap(_ways, in_axes=(None, 0))(jnp.asarray(squares[0], jnp.uint8), jnp.asarray(pickaxes))
+    np.testing.assert_array_equal(shared[1], ways(squares[0], pickaxe=False))
+    twice = jax.vmap(jax.vmap(_ways))(
+        jnp.asarray(squares.reshape(2, 2, SIDE, SIDE), jnp.uint8), jnp.asarray(pickaxes.reshape(2, 2))
+    )
+    np.testing.assert_array_equal(twice.reshape(found.shape), found)
 
 
 def test_what_a_policy_sees() -> None:
