@@ -35,9 +35,13 @@ class FightWatch:
         """F + T + 1: which fight it is, what was in the bag, and what it cost."""
         return len(self.rules) + len(self.tools) + 1
 
+    def which(self, rule: jax.Array) -> jax.Array:
+        """bool ``[B, F]``: which fight rules ``[B]`` are; all False where it is none."""
+        return rule[:, None] == np.array(self.rules, np.int32)
+
     def at_first(self, rule: jax.Array, snapshot: jax.Array) -> jax.Array:
         """float32 ``[B, terms]`` where rules ``[B]`` begin at ``snapshot`` ``[B, D]``; health comes last."""
-        which = rule[:, None] == np.array(self.rules, np.int32)
+        which = self.which(rule)
         columns = np.array([column for column, _ in self.tools], np.int32)
         least = np.array([value for _, value in self.tools], np.float32)
         has = snapshot[:, columns] >= least
@@ -49,7 +53,7 @@ class Fights(NamedTuple):
 
     Attributes:
         rule: int32 ``[B]``, the rule in force so far, -1 for none.
-        at_first: float32 ``[B, terms]``, when it began.
+        at_first: float32 ``[B, terms]``, when it began; says nothing where there is none.
         sums: float32 ``[terms, terms]``: products of all terms with each other, summed over the fights that
             have ended; the last term is the health that a fight cost.
     """
@@ -88,7 +92,7 @@ def note_fights(
     """
     begins = was.rule != fights.rule
     at_first = jnp.where(begins[:, None], watch.at_first(was.rule, before), fights.at_first)
-    over = jnp.any(at_first[:, : len(watch.rules)] > 0, axis=1) & ((now.rule != was.rule) | ended)
+    over = jnp.any(watch.which(was.rule), axis=1) & ((now.rule != was.rule) | ended)
     cost = at_first[:, -1:] - after[:, watch.health, None]
     terms = jnp.concatenate([at_first[:, :-1], cost], axis=1) * over[:, None]
     return Fights(jnp.where(ended, -1, was.rule), at_first, fights.sums + terms.T @ terms)

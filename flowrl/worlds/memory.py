@@ -73,8 +73,8 @@ class TileMemory:
             outside: the kind of what lies beyond the map.
         """
         (rows, columns), (pad_rows, pad_columns) = self.map_shape, self._padding
-        floors = memory[:, pad_rows : pad_rows + rows, pad_columns : pad_columns + columns]
-        edged = jnp.pad(floors[floor], reach, constant_values=np.uint8(outside))
+        tiles = memory[floor, pad_rows : pad_rows + rows, pad_columns : pad_columns + columns]
+        edged = jnp.pad(tiles, reach, constant_values=np.uint8(outside))
         # A slice, where a gather of single tiles takes ten times as long.
         return jax.lax.dynamic_slice(edged, (position[0], position[1]), (2 * reach + 1, 2 * reach + 1))
 

@@ -69,6 +69,16 @@ def test_death_ends_a_fight_and_the_next_episode_begins_another() -> None:
     np.testing.assert_allclose(fights.sums, costs.T @ costs)
 
 
+def test_a_fatal_fight_is_over_when_the_next_episode_begins_without_one() -> None:
+    """Nothing is in force at first there, then hunger: neither is a fight, whatever came before."""
+    fights = fought(
+        ([DEFEND], [(0, 0)], [True]),
+        ([-1], [(0, 9)], [False]),
+        ([EAT], [(0, 9)], [False]),
+    )
+    np.testing.assert_allclose(fights.sums, np.outer([1, 0, 9], [1, 0, 9]))
+
+
 def test_those_under_way_go_on_when_the_sums_are_emptied() -> None:
     """What a rollout ends in the middle of is told with the next one."""
     first = fought(([DEFEND], [(0, 8)], [False]), ([DEFEND], [(0, 7)], [False]))._replace(
