@@ -23,6 +23,7 @@ PREFIXES = {
     "vllm_": "vllm",
     "hf_": "hf",
     "replay_": "replay",
+    "playbook_": "playbook",
 }
 """Name prefix -> provider. A bare name goes to the openai client."""
 
@@ -178,7 +179,8 @@ def _build(
     if provider == "playbook":
         from flowrl.llm.providers.playbook import PlaybookModel
 
-        return PlaybookModel(env_name)
+        folder = None if name == "playbook" else Path(name.removeprefix("playbook_"))
+        return PlaybookModel(env_name, folder)
     if provider == "replay":
         from flowrl.llm.providers.replay import ReplayModel
 

@@ -29,6 +29,7 @@ NAMED_IN_DOCS = ("gpt-5", "gpt-4o", "gpt-4o-mini", "gpt-4-turbo", "o1-preview", 
     ("name", "provider", "model", "key"),
     [
         ("playbook", "playbook", "playbook", None),
+        ("playbook_my/proposals", "playbook", "my/proposals", None),
         ("gpt-5", "openai", "gpt-5", "OPENAI_API_KEY"),
         ("some-new-model", "openai", "some-new-model", "OPENAI_API_KEY"),
         ("litellm_groq/llama3-8b-8192", "litellm", "groq/llama3-8b-8192", "GROQ_API_KEY"),

@@ -123,6 +123,31 @@ def test_the_playbook_goes_on_after_what_is_learned_or_given_up(context: Proposa
         assert not nothing.value.waiting
 
 
+def test_a_playbook_of_ones_own_is_a_folder_of_files(context: ProposalContext, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    config = LlmConfig(llm_name=f"playbook_{folder}")
+    for missing, complaint in ((folder, "has none"), (folder / "nowhere", "is no folder")):
+        with pytest.raises(FatalProviderError, match=f"{missing.name}' {complaint}"):
+            open_proposer(replace(config, llm_name=f"playbook_{missing}"), WORLD)
+    shipped = load_playbook(WORLD)[0]
+    (folder / "00_dig.md").write_text(
+        whole_reply({**shipped.operator, "name": "dig"}, shipped.source), encoding="utf-8"
+    )
+    empty = replace(context, frontier={}, accepted=(), failures=(), in_training=())
+    with open_proposer(config, WORLD) as proposer:
+        reply = proposer.propose(empty)
+        assert (find_json(reply.text)["name"], reply.roles["coder"]) == ("dig", config.llm_name)
+        assert not proposer.reads_trajectories
+        with pytest.raises(NothingToPropose, match="its 1 skills are all learned"):
+            proposer.propose(replace(empty, accepted=(AcceptedSkill("dig", "", {}),)))
+    (folder / "01_dig.md").write_text(
+        whole_reply({**shipped.operator, "name": "dig"}, shipped.source), encoding="utf-8"
+    )
+    with pytest.raises(FatalProviderError, match=r"00_dig.md and 01_dig.md both propose 'dig'"):
+        open_proposer(config, WORLD)
+
+
 def test_the_playbook_waits_for_what_is_in_training(context: ProposalContext) -> None:
     start = {"floor": 0, "vital:health": 9, "vital:food": 9, "vital:drink": 9, "vital:energy": 9}
     needless = [p.name for p in load_playbook(WORLD) if p.needs <= set(start)]

@@ -1,7 +1,8 @@
 """``--llm_name playbook``: answers with the proposals that ship with flowrl. Needs no key and no network.
 
-A proposal is one file ``flowrl/llm/playbook/<env_name>/NN_name.md`` in the very format that a model must use;
-files serve in the order of their names. It goes through the same prompts, parser and checks as any model:
+``--llm_name playbook_<folder>`` takes the user's own files instead. A proposal is one file
+``flowrl/llm/playbook/<env_name>/NN_name.md`` in the very format that a model must use; files serve in the order
+of their names. It goes through the same prompts, parser and checks as any model:
 every node of the prompt graph is answered with its part of the file. What it leads to is never a model's
 result.
 """
@@ -23,7 +24,7 @@ from flowrl.llm.reply_text import code_part, find_json, find_python, operator_pa
 
 @dataclass(frozen=True)
 class ShippedProposal:
-    """One file of the playbook."""
+    """One file of a playbook."""
 
     file_name: str
     operator: dict[str, Any]
@@ -50,7 +51,8 @@ def load_playbook(env_name: str, folder: Path | None = None) -> list[ShippedProp
     """The proposals for one world, in order. ``folder`` replaces the shipped one.
 
     Raises:
-        FatalProviderError: there is none for that world, or a file is not in the reply format.
+        FatalProviderError: there is none for that world or in that folder, a file is not in the reply
+            format, or two propose the same name.
     """
     root: Traversable = folder if folder is not None else _root() / env_name
     files = (
@@ -58,11 +60,25 @@ def load_playbook(env_name: str, folder: Path | None = None) -> list[ShippedProp
         if root.is_dir()
         else []
     )
+    if not files and folder is not None:
+        found = "has none" if folder.is_dir() else "is no folder"
+        raise FatalProviderError(
+            f"A playbook is a folder of proposals, one NN_name.md each, and {str(folder)!r} {found}. "
+            "The shipped one: --llm_name playbook."
+        )
     if not files:
         worlds = shipped_worlds()
         hint = nearest(env_name, worlds) if worlds else ""
         raise FatalProviderError(f"There is no playbook for {env_name!r}. {hint}".rstrip())
-    return [_parse(file.name, file.read_text(encoding="utf-8")) for file in files]
+    proposals = [_parse(file.name, file.read_text(encoding="utf-8")) for file in files]
+    by_name: dict[str, str] = {}
+    for proposal in proposals:
+        first = by_name.setdefault(proposal.name, proposal.file_name)
+        if first != proposal.file_name:
+            raise FatalProviderError(
+                f"The playbook's {first} and {proposal.file_name} both propose {proposal.name!r}. Rename one."
+            )
+    return proposals
 
 
 def _root() -> Traversable:
@@ -80,10 +96,10 @@ def _parse(file_name: str, text: str) -> ShippedProposal:
 
 
 class PlaybookModel:
-    """Serves a world's shipped proposals, one node's part at a time."""
+    """Serves a world's shipped proposals, or those in ``folder``, one node's part at a time."""
 
     def __init__(self, env_name: str, folder: Path | None = None) -> None:
-        self.name = "playbook"
+        self.name = "playbook" if folder is None else f"playbook_{folder}"
         self._env_name = env_name
         self._proposals = load_playbook(env_name, folder)
 
