@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 _LOCAL = ("127.0.0.1", "::1", "localhost", "0.0.0.0", "")
 
@@ -20,6 +21,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     os.environ["WANDB_MODE"] = "offline"
     os.environ["WANDB_SILENT"] = "true"
+    # How long an example takes is the machine's business: a busy one fails no test.
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
 
 
 def _cache_folder(config: pytest.Config) -> Path:

@@ -14,8 +14,8 @@ class LlmConfig:
 
     llm_name: str = "gpt-5"
     """Model for every role: gpt-5, any OpenAI model, litellm_<provider>/<model>, openrouter_<model>,
-    vllm_<name>, hf_<name or path>, replay_<graph path>, playbook_<folder> with your own proposals in files, or
-    playbook, which needs no key."""
+    vllm_<name>, hf_<name or path>, replay_<graph path>, playbook_<folder> with your own proposals in
+    files, or playbook, which needs no key."""
 
     llm_role: tuple[str, ...] = ()
     """Another model for one role, as ROLE=NAME (repeatable). Roles: proposer, coder, repairer, analyst."""

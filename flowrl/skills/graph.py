@@ -258,8 +258,12 @@ class SkillGraph:
     def to_json(self) -> dict[str, Any]:
         """JSON data that :meth:`from_json` reads back to an equal graph."""
         data: dict[str, Any] = encode(self)
+        # What is empty is left out, so that a flowrl that does not know of it can read the graph.
         if not self.practices:
-            del data["practices"]  # so that a flowrl that knows of none can read the graph
+            del data["practices"]
+        for practice in data.get("practices", ()):
+            if not practice["spared"]:
+                del practice["spared"]
         return {"schema_version": data.pop("schema_version"), **data}
 
     @staticmethod

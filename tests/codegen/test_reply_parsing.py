@@ -171,7 +171,7 @@ def test_fences_know_label_text_and_line() -> None:
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.sampled_from([*reply().splitlines(keepends=True), "```\n", "{", "def ", "\t", "é"]), max_size=25

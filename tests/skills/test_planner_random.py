@@ -15,7 +15,7 @@ from flowrl.skills import planner
 from flowrl.skills.plan import Impossible, Plan, SkillGoal
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.integers(0, 2**48), st.sampled_from((0.0, 0.5)))
 def test_there_is_a_plan_exactly_when_brute_force_finds_one(seed: int, unlimited: float) -> None:
     asked = random_problem(random.Random(seed), 7 if unlimited else 10, unlimited=unlimited)

@@ -141,7 +141,7 @@ def test_repeats_that_never_succeed_tell_nothing_about_slopes(
     success=st.sampled_from([0.75, 0.9, 1.0]),
     size=st.sampled_from([48, 150, 400]),
 )
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, derandomize=True)
 def test_a_right_slope_is_left_alone(
     seed: int, need: int | str, used: int | str, success: float, size: int
 ) -> None:

@@ -214,7 +214,7 @@ def test_nothing_gained_is_refused() -> None:
     needs_table=st.booleans(),
     success=st.sampled_from([0.8, 0.95, 1.0]),
 )
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 def test_a_random_right_operator_is_left_alone(
     seed: int, slope: int, used: int, needs_table: bool, success: float
 ) -> None:

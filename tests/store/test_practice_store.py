@@ -11,6 +11,7 @@ from samples import WORLD, assert_sound, make_graph, make_params
 
 from flowrl.errors import GraphError, UserError
 from flowrl.skills.graph import Failure, Practice
+from flowrl.skills.practice import Spared
 from flowrl.store.graph_store import GraphStore
 from flowrl.store.reader import GraphReader
 
@@ -36,6 +37,17 @@ def test_a_practice_comes_back_as_it_was(tmp_path: Path) -> None:
     kernel = reader.load_practice()["params"]["Dense_0"]["kernel"]
     np.testing.assert_array_equal(kernel, make_params(100)["params"]["Dense_0"]["kernel"])
     assert_sound(tmp_path)
+
+
+def test_what_tools_spare_is_kept_and_left_out_where_nothing_is_known(tmp_path: Path) -> None:
+    make_graph(tmp_path, "a")
+    practised(tmp_path, 100)
+    [written] = json.loads((tmp_path / "graph.json").read_text())["practices"]
+    assert "spared" not in written
+    known = {"inventory:sword": Spared(1.5, 0.25, 40, 60)}
+    with GraphStore.open(tmp_path, WORLD, create=False) as store:
+        store.commit_practice(Practice(("a",), 1, 200, 1.0, spared=known), make_params(200), [])
+    assert [practice.spared for practice in GraphReader(tmp_path).graph.practices] == [{}, known]
 
 
 def test_a_practice_that_goes_on_replaces_itself_and_another_does_not(tmp_path: Path) -> None:

@@ -9,7 +9,10 @@ from craftax.craftax.constants import Achievement as FullAchievement
 from craftax.craftax.constants import BlockType, ItemType
 from craftax.craftax_classic.constants import Achievement as ClassicAchievement
 from craftax.craftax_classic.constants import BlockType as ClassicBlockType
+from slow_ways import slow_ways
 from world_studio import DIRECTIONS, Studio
+
+from flowrl.worlds.walking import REACH
 
 NOTHING_KNOWN = 99
 """The distance of what is not known."""
@@ -175,26 +178,51 @@ class SlowReader:
 
     def _walk(self) -> dict[tuple[int, int], int]:
         """Offsets of the remembered tiles within five steps of the agent, with the steps that each takes."""
+        steps = {(0, 0): 0}
+        for at in (queue := [(0, 0)]):
+            for down, right in dict(DIRECTIONS.values()).values():
+                there = (at[0] + down, at[1] + right)
+                blocked = self._remembered(*there) in self._solid()
+                if steps[at] < 5 and there not in steps and not blocked:
+                    steps[there] = steps[at] + 1
+                    queue.append(there)
+        return steps
+
+    def ways(self) -> dict[str, list[int]]:
+        """By the name of a tile kind, ``unseen`` among them: the ways on foot, see ``slow_ways``."""
+        around = range(-REACH, REACH + 1)
+        tiles = np.array([[self._remembered(down, right) for right in around] for down in around])
+        names = (
+            "water", "stone", "tree", "coal", "iron", "diamond", "crafting_table", "furnace", "ripe_plant",
+        )  # fmt: skip
+        if self.studio.full:
+            names += (
+                "sapphire", "ruby", "chest", "fountain", "enchantment_table_fire", "enchantment_table_ice",
+                "ladder_down", "ladder_up",
+            )  # fmt: skip
+        kinds = {name: _tile_kind(name, self.studio.full) for name in names}
+        tool = self.env.inventory.pickaxe if self.studio.full else self.env.inventory.wood_pickaxe
+        cost = np.where(np.isin(tiles, [*self._solid()]), 0, 1)
+        cost[(tiles == kinds["stone"]) & (tool > 0)] = 2
+        return {name: slow_ways(cost, tiles == kind) for name, kind in (kinds | {"unseen": 0}).items()}
+
+    def _solid(self) -> set[int]:
+        """The kinds of tiles that nobody walks on."""
         kinds = BlockType if self.studio.full else ClassicBlockType
         walls = (
             "STONE TREE COAL IRON DIAMOND CRAFTING_TABLE FURNACE PLANT RIPE_PLANT WATER LAVA OUT_OF_BOUNDS "
             "WALL WALL_MOSS STALAGMITE SAPPHIRE RUBY CHEST FOUNTAIN FIRE_TREE ENCHANTMENT_TABLE_FIRE "
             "ENCHANTMENT_TABLE_ICE GRAVE GRAVE2 GRAVE3 NECROMANCER"
         )
-        solid = {kinds[name].value for name in walls.split() if name in kinds.__members__}
+        return {kinds[name].value for name in walls.split() if name in kinds.__members__}
+
+    def _remembered(self, down: int, right: int) -> int:
+        """The kind of a tile as the agent remembers it, 0 if it never saw it."""
         rows, columns = self.env.map.shape[-2:]
-        steps = {(0, 0): 0}
-        for at in (queue := [(0, 0)]):
-            for down, right in dict(DIRECTIONS.values()).values():
-                there = (at[0] + down, at[1] + right)
-                row, column = self.row + there[0], self.column + there[1]
-                inside = 0 <= row < rows and 0 <= column < columns
-                padded = row + self.height // 2, column + self.width // 2
-                blocked = not inside or int(self.memory[self.floor][padded]) in solid
-                if steps[at] < 5 and there not in steps and not blocked:
-                    steps[there] = steps[at] + 1
-                    queue.append(there)
-        return steps
+        row, column = self.row + down, self.column + right
+        if not (0 <= row < rows and 0 <= column < columns):
+            return _tile_kind("out_of_bounds", self.studio.full)
+        return int(self.memory[self.floor][row + self.height // 2, column + self.width // 2])
 
     def _in_the_bag(self, name: str) -> Any:
         inventory = self.env.inventory

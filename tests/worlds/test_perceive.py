@@ -13,6 +13,8 @@ from craftax.craftax_env import make_craftax_env_from_name
 from slow_reader import SlowReader
 from world_studio import BATCH, Studio, on_host, one, replaced
 
+from flowrl.worlds.walking import FARTHEST
+
 
 def shaken(studio: Studio, seed: int) -> Any:
     """States that hardly occur in play: random tiles, creatures around the agent, bags, deeds, memories."""
@@ -189,6 +191,24 @@ def test_categories_fit_their_planes(studio: Studio) -> None:
         assert tiles.shape[1] == len(studio.world.plane_sizes)
         for plane, size in enumerate(studio.world.plane_sizes):
             assert tiles[:, plane].max() < size
+
+
+def test_observed_ways_lead_to_what_is_remembered(studio: Studio) -> None:
+    """To every kind by the first steps of the shortest ways; with a pickaxe through stone."""
+    found = 0
+    for seed in (0, 1):
+        states, seen = perceived(studio, seed)
+        for index in range(BATCH):
+            ways = SlowReader(studio, one(states, index)).ways()
+            features = seen.features[index, -5 * len(ways) :]
+            shortest, closeness = features[: 4 * len(ways)].reshape(-1, 4), features[4 * len(ways) :]
+            for row, (kind, steps) in enumerate(ways.items()):
+                known = min(steps) <= FARTHEST
+                expected = [known and one_way == min(steps) for one_way in steps]
+                assert shortest[row].tolist() == expected, kind
+                assert closeness[row] == pytest.approx(known / (1 + min(steps))), kind
+                found += known
+    assert found > BATCH * 5
 
 
 def test_features_are_finite_and_small(studio: Studio) -> None:

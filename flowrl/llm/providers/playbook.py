@@ -1,10 +1,9 @@
 """``--llm_name playbook``: answers with the proposals that ship with flowrl. Needs no key and no network.
 
 ``--llm_name playbook_<folder>`` takes the user's own files instead. A proposal is one file
-``flowrl/llm/playbook/<env_name>/NN_name.md`` in the very format that a model must use; files serve in the order
-of their names. It goes through the same prompts, parser and checks as any model:
-every node of the prompt graph is answered with its part of the file. What it leads to is never a model's
-result.
+``flowrl/llm/playbook/<env_name>/NN_name.md`` in the very format that a model must use; files serve in the
+order of their names. It goes through the same prompts, parser and checks as any model: every node of the
+prompt graph is answered with its part of the file. What it leads to is never a model's result.
 """
 
 from __future__ import annotations
