@@ -41,7 +41,7 @@ class Recipe:
     """Budget of one skill in env steps."""
 
     practice_timesteps: int = 50_000_000
-    """Env steps in which all skills are practised together afterwards."""
+    """Env steps in which all skills are practised together afterwards; raise it to go on."""
 
     layer_size: int = 256
     """Units in each hidden layer; one network plays the whole game once it is practised."""
@@ -85,6 +85,18 @@ def practice_left(recipe: Recipe) -> int:
     return max(recipe.practice_timesteps - sum(practice.env_steps for practice in practices), 0)
 
 
+def practice_ppo(recipe: Recipe, left: int) -> PPOConfig:
+    """Settings for the env steps that are left; the learning rate goes on from where it had come to."""
+    from flowrl.pipeline.practice import LEAST_LR
+    from flowrl.report.commands.practice import PracticeFlags
+
+    ppo = PracticeFlags().ppo
+    if not left:
+        return ppo
+    share = max(left / recipe.practice_timesteps, LEAST_LR)
+    return dataclasses.replace(ppo, total_timesteps=left, lr=ppo.lr * share)
+
+
 def practice_was_cut_off(recipe: Recipe) -> bool:
     """Whether the last practice did not come to its end: what it trained may not have been validated."""
     from flowrl.pipeline.events import PRACTICE
@@ -110,7 +122,6 @@ def main(recipe: Recipe) -> int:
     from flowrl.pipeline.parallel_config import ParallelConfig
     from flowrl.pipeline.practice import practise
     from flowrl.pipeline.run import run_bottomup
-    from flowrl.report.commands.practice import PracticeFlags
     from flowrl.report.evaluation import draw_evaluation, render_evaluation
     from flowrl.report.live import terminal_view
 
@@ -122,12 +133,10 @@ def main(recipe: Recipe) -> int:
             print(f"goes on to practise without the rest: {stopped}", flush=True)
     left = practice_left(recipe)
     if left or practice_was_cut_off(recipe):
-        ppo = PracticeFlags().ppo
-        ppo = dataclasses.replace(ppo, total_timesteps=left or ppo.total_timesteps)
         validation = config.validation
         with terminal_view() as view:
             practise(
-                config.graph_path, ppo, recipe.seed, validation.success_state_rate,
+                config.graph_path, practice_ppo(recipe, left), recipe.seed, validation.success_state_rate,
                 validation.validation_episodes, [view], train=left > 0,
             )  # fmt: skip
     played = play_graph(config.graph_path, None, recipe.episodes, recipe.max_steps, recipe.seed)

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,7 @@ import pytest
 from flowrl.config import validate
 from flowrl.errors import RunStopped, UserError
 from flowrl.llm.errors import NothingToPropose
+from flowrl.pipeline.practice import LEAST_LR
 from flowrl.report.commands.practice import PracticeFlags
 from flowrl.skills.evidence import EnvSteps
 from flowrl.skills.graph import Failure, Practice
@@ -106,6 +108,12 @@ def test_practice_that_was_cut_off_is_not_begun_anew(tmp_path: Path) -> None:
     assert module.practice_left(wanted) == 100
     assert module.practice_left(module.Recipe(out=tmp_path, practice_timesteps=300)) == 0
     assert recipe("classic_ppo").steps_of(path) == 1400
+    # The learning rate falls on from where it was; it never falls below what practice ends with.
+    whole = PracticeFlags().ppo
+    assert module.practice_ppo(wanted, 500) == replace(whole, total_timesteps=500)
+    assert module.practice_ppo(wanted, 100).lr == pytest.approx(whole.lr / 5)
+    assert module.practice_ppo(wanted, 1).lr == pytest.approx(whole.lr * LEAST_LR)
+    assert module.practice_ppo(wanted, 0) == whole
 
 
 @pytest.mark.parametrize(
