@@ -15,11 +15,16 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flowrl.cli import guarded
 from flowrl.config import PPOConfig, RunConfig, ValidationConfig
 from flowrl.llm.config import LlmConfig
 from flowrl.report.commands.flags import parse_flags
+
+if TYPE_CHECKING:
+    # --help is there before JAX could be loaded.
+    from flowrl.pipeline.practice_left import PracticeLeft
 
 GOES_ON = " The same command goes on from what was kept last."
 
@@ -77,39 +82,16 @@ def run_config(recipe: Recipe) -> RunConfig:
     )
 
 
-def practice_left(recipe: Recipe) -> int:
-    """Env steps of practice that are still to be done: what was cut off goes on from what was kept of it."""
+def still_to_practise(recipe: Recipe) -> PracticeLeft | None:
+    """What of the recipe's practice is left, whatever it was cut into; None where nothing is."""
+    from flowrl.pipeline.practice_left import PracticeLeft, cut_off_in
     from flowrl.store.reader import GraphReader
 
-    practices = GraphReader(recipe.out / "graph").graph.practices
-    return max(recipe.practice_timesteps - sum(practice.env_steps for practice in practices), 0)
-
-
-def practice_ppo(recipe: Recipe, left: int) -> PPOConfig:
-    """Settings for the env steps that are left; the learning rate goes on from where it had come to."""
-    from flowrl.pipeline.practice import LEAST_LR
-    from flowrl.report.commands.practice import PracticeFlags
-
-    ppo = PracticeFlags().ppo
-    if not left:
-        return ppo
-    share = max(left / recipe.practice_timesteps, LEAST_LR)
-    return dataclasses.replace(ppo, total_timesteps=left, lr=ppo.lr * share)
-
-
-def practice_was_cut_off(recipe: Recipe) -> bool:
-    """Whether the last practice did not come to its end: what it trained may not have been validated."""
-    from flowrl.pipeline.events import PRACTICE
-    from flowrl.store.journal import read_journal
-
-    cut_off = practising = False
-    for event in read_journal(recipe.out / "graph" / "journal.jsonl"):
-        if event["kind"] == "RunStarted":
-            practising = event["llm_name"] == PRACTICE
-            cut_off = cut_off or practising
-        elif event["kind"] == "RunFinished" and practising:
-            cut_off = bool(event["reason"])
-    return cut_off
+    graph_path = recipe.out / "graph"
+    before = sum(practice.env_steps for practice in GraphReader(graph_path).graph.practices)
+    if before < recipe.practice_timesteps:
+        return PracticeLeft(before)
+    return PracticeLeft(before, train=False) if cut_off_in(graph_path) else None
 
 
 def main(recipe: Recipe) -> int:
@@ -122,6 +104,7 @@ def main(recipe: Recipe) -> int:
     from flowrl.pipeline.parallel_config import ParallelConfig
     from flowrl.pipeline.practice import practise
     from flowrl.pipeline.run import run_bottomup
+    from flowrl.report.commands.practice import PracticeFlags
     from flowrl.report.evaluation import draw_evaluation, render_evaluation
     from flowrl.report.live import terminal_view
 
@@ -131,13 +114,14 @@ def main(recipe: Recipe) -> int:
             run_bottomup(config, LlmConfig(llm_name="playbook"), [view], parallel)
         except (RunStopped, NothingToPropose) as stopped:
             print(f"goes on to practise without the rest: {stopped}", flush=True)
-    left = practice_left(recipe)
-    if left or practice_was_cut_off(recipe):
+    left = still_to_practise(recipe)
+    if left is not None:
+        ppo = dataclasses.replace(PracticeFlags().ppo, total_timesteps=recipe.practice_timesteps)
         validation = config.validation
         with terminal_view() as view:
             practise(
-                config.graph_path, practice_ppo(recipe, left), recipe.seed, validation.success_state_rate,
-                validation.validation_episodes, [view], train=left > 0,
+                config.graph_path, ppo, recipe.seed, validation.success_state_rate,
+                validation.validation_episodes, [view], left,
             )  # fmt: skip
     played = play_graph(config.graph_path, None, recipe.episodes, recipe.max_steps, recipe.seed)
     measured = measure_graph(played)

@@ -25,11 +25,12 @@ _EXIT_BAD_INPUT = 2
 _EXIT_INTERRUPTED = 130
 _EXIT_PIPE_CLOSED = 141
 _LAST_SKILL = " The same command goes on from the last accepted skill."
+_LAST_KEPT = " The same command goes on from what was kept last."
 _GOES_ON = {
     "bottomup": _LAST_SKILL,
     "bottomup-parallel": _LAST_SKILL,
-    "ppo": " The same command goes on from what was kept last.",
-    "practice": " What was kept of it last is in force; another practice goes on from there.",
+    "ppo": _LAST_KEPT,
+    "practice": _LAST_KEPT,
 }
 _THE_DISK_S_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 

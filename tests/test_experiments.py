@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +14,7 @@ import pytest
 from flowrl.config import validate
 from flowrl.errors import RunStopped, UserError
 from flowrl.llm.errors import NothingToPropose
-from flowrl.pipeline.practice import LEAST_LR
+from flowrl.pipeline.practice_left import PracticeLeft
 from flowrl.report.commands.practice import PracticeFlags
 from flowrl.skills.evidence import EnvSteps
 from flowrl.skills.graph import Failure, Practice
@@ -99,47 +98,23 @@ def test_the_control_trains_for_as_many_steps_as_a_graph_took_in_all(tmp_path: P
 
 
 def test_practice_that_was_cut_off_is_not_begun_anew(tmp_path: Path) -> None:
+    """What was practised counts, in however many parts; more is asked for by a larger number."""
     module = recipe("classic_playbook")
     path = graph_that_took(tmp_path / "graph", EnvSteps(train=1000))
     wanted = module.Recipe(out=tmp_path, practice_timesteps=500)
-    assert module.practice_left(wanted) == 500
+    assert module.still_to_practise(wanted) == PracticeLeft(0)
     with GraphStore.open(path, ENV) as store:
-        store.commit_practice(Practice(("a",), 0, 400, 1.0), {}, ())
-    assert module.practice_left(wanted) == 100
-    assert module.practice_left(module.Recipe(out=tmp_path, practice_timesteps=300)) == 0
+        store.journal.append("RunStarted", {"llm_name": "practice"})
+        for env_steps in (300, 100):
+            store.commit_practice(Practice(("a",), 0, env_steps, 1.0), {}, ())
+    assert module.still_to_practise(wanted) == PracticeLeft(400)
+    done = replace(wanted, practice_timesteps=400)
+    assert module.still_to_practise(done) == PracticeLeft(400, train=False)
+    with GraphStore.open(path, ENV) as store:
+        store.journal.append("RunFinished", {"reason": ""})
+    assert module.still_to_practise(done) is None
+    assert module.still_to_practise(wanted) == PracticeLeft(400)
     assert recipe("classic_ppo").steps_of(path) == 1400
-    # The learning rate falls on from where it was; it never falls below what practice ends with.
-    whole = PracticeFlags().ppo
-    assert module.practice_ppo(wanted, 500) == replace(whole, total_timesteps=500)
-    assert module.practice_ppo(wanted, 100).lr == pytest.approx(whole.lr / 5)
-    assert module.practice_ppo(wanted, 1).lr == pytest.approx(whole.lr * LEAST_LR)
-    assert module.practice_ppo(wanted, 0) == whole
-
-
-@pytest.mark.parametrize(
-    ("runs", "cut_off"),
-    [
-        ([("playbook", "")], False),
-        ([("playbook", "five refusals"), ("practice", "")], False),
-        ([("practice", "interrupted"), ("playbook", "")], True),
-        ([("practice", None), ("playbook", "")], True),
-        ([("practice", "interrupted"), ("practice", ""), ("playbook", "five refusals")], False),
-    ],
-)
-def test_a_practice_without_its_end_is_told_from_other_runs(
-    tmp_path: Path, runs: list[tuple[str, str | None]], cut_off: bool
-) -> None:
-    """Killed, a run says nothing of its end; learning goes on before practice does."""
-    events: list[dict[str, str]] = []
-    for name, reason in runs:
-        events.append({"kind": "RunStarted", "llm_name": name})
-        if reason is not None:
-            events.append({"kind": "RunFinished", "reason": reason})
-    journal = tmp_path / "graph" / "journal.jsonl"
-    journal.parent.mkdir()
-    journal.write_text("".join(json.dumps(event) + "\n" for event in events))
-    module = recipe("classic_playbook")
-    assert module.practice_was_cut_off(module.Recipe(out=tmp_path)) is cut_off
 
 
 @pytest.mark.parametrize(

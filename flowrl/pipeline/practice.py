@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -40,6 +40,7 @@ from flowrl.pipeline.game_reward import game_reward
 from flowrl.pipeline.library import SkillLibrary
 from flowrl.pipeline.maintenance import maintenance_of, maintenance_rules
 from flowrl.pipeline.memory import require_memory
+from flowrl.pipeline.practice_left import ALL_OF_IT, PracticeLeft
 from flowrl.pipeline.probing import ProbeBankBuilder
 from flowrl.pipeline.records import failure_of, now
 from flowrl.pipeline.run import load_library, practised_policies, use_compilation_cache, why_ended
@@ -97,7 +98,7 @@ def practise(
     wanted: float,
     episodes: int,
     listeners: Sequence[Listener],
-    train: bool = True,
+    left: PracticeLeft = ALL_OF_IT,
 ) -> PracticeResult:
     """Trains all skills of a graph, and those that were refused for want of success, in whole episodes.
 
@@ -109,7 +110,7 @@ def practise(
         wanted: what the lower end of a refused skill's success rate must reach to be accepted.
         episodes: to validate it on.
         listeners: who is told what happens.
-        train: False where a practice was interrupted after its training: only what was refused is validated.
+        left: what is still to be done, where a practice with these settings was cut off.
 
     Raises:
         UserError: the graph has no skill yet, or another ``layer_size``.
@@ -141,7 +142,7 @@ def practise(
 
         names = store.graph.names
         emit(RunStarted(env_name, str(graph_path), PRACTICE, len(names), names))
-        for note in store.notes:
+        for note in (*store.notes, *_how_it_goes_on(left, ppo.total_timesteps)):
             emit(RunNote(note))
         try:
             probing = ProbeBankBuilder(bench)
@@ -151,8 +152,8 @@ def practise(
                 candidates = find_candidates(store, world, tracer, probing.bank(), emit)
             for candidate in candidates:
                 library.add(candidate.skill(world))
-            session = _Session(store, library, bench, candidates, ppo, emit)
-            if train:
+            session = _Session(store, library, bench, candidates, ppo, left.before, emit)
+            if left.train:
                 session.train()
             accepted, refused = session.prove(wanted, episodes)
         except BaseException as error:
@@ -162,6 +163,16 @@ def practise(
             raise
         finish()
         return PracticeResult(store.graph, accepted, refused)
+
+
+def _how_it_goes_on(left: PracticeLeft, budget: int) -> Iterator[str]:
+    if left.train and left.before:
+        yield (
+            f"goes on with the practice that was cut off after {left.before:,} of {budget:,} env steps; "
+            "other settings or another --seed begin a new one"
+        )
+    elif not left.train:
+        yield "that practice was trained to its end: what was refused before is validated"
 
 
 def with_sizes(ppo: PPOConfig) -> PPOConfig:
@@ -191,6 +202,7 @@ class _Session:
         bench: Workbench,
         candidates: list[Candidate],
         ppo: PPOConfig,
+        before: int,
         emit: Listener,
     ) -> None:
         self._store = store
@@ -198,6 +210,7 @@ class _Session:
         self._bench = bench
         self._candidates = candidates
         self._ppo = ppo
+        self._before = before
         self._emit = emit
         self._number = len(store.graph.practices)
         self._nodes = len(store.graph.nodes)
@@ -260,19 +273,19 @@ class _Session:
 
     def train(self) -> None:
         """Practises until the budget is spent; keeps the policies every :data:`KEEP_EVERY` env steps."""
-        bench, budget = self._bench, self._ppo.total_timesteps
+        bench, before, budget = self._bench, self._before, self._ppo.total_timesteps
         per_update = bench.shape.batch * bench.shape.num_steps
-        updates = -(-budget // per_update)
+        updates = -(-(budget - before) // per_update)
         refused = f", {len(self._candidates)} of them refused before" if self._candidates else ""
         self._emit(
             StageStarted("train", PRACTICE, f"{len(self._names)} skills{refused}, {budget:,} env steps")
         )
         clock, window, kept = UpdateClock(), _Window(self._watched), 0
         for update in range(1, updates + 1):
-            left = 1.0 - (update - 1) / updates
+            left = 1.0 - (before + self._env_steps) / budget
             report = self._trainer.update(
                 max(left, LEAST_LR) if self._ppo.anneal_lr else 1.0,
-                max(1.0 - (update - 1) * per_update / GUIDED_STEPS, 0.0),
+                max(1.0 - self._env_steps / GUIDED_STEPS, 0.0),
                 last=update == updates,
             )
             if (renewed := renewed_worlds(bench, update, START_WORLDS, self._stream)) is not None:
@@ -283,9 +296,8 @@ class _Session:
             if update % REPORT_EVERY == 0 or update == updates:
                 self._curves.append({"env_steps": self._env_steps, **window.point()})
                 rate = clock.lap() * window.updates * per_update
-                self._emit(
-                    TrainingProgress(PRACTICE, self._env_steps, budget, rate, None, None, window.shown())
-                )
+                trained = before + self._env_steps
+                self._emit(TrainingProgress(PRACTICE, trained, budget, rate, None, None, window.shown()))
                 window.clear()
             if self._env_steps // KEEP_EVERY > kept or update == updates:
                 kept = self._env_steps // KEEP_EVERY
@@ -335,6 +347,7 @@ class _Session:
                     "num_steps": shape.num_steps,
                     "layer_size": shape.layer_size,
                     "ppo": dataclasses.asdict(self._ppo),
+                    "before": self._before,
                     "versions": {name: version(name) for name in ("flowrl", "jax", "craftax")},
                 },
                 self._spared,

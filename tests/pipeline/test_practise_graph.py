@@ -34,6 +34,7 @@ from flowrl.pipeline.events import (
     TrainingProgress,
 )
 from flowrl.pipeline.practice import PracticeResult, practise
+from flowrl.pipeline.practice_left import ALL_OF_IT, PracticeLeft, what_is_left
 from flowrl.pipeline.run import practised_policies
 from flowrl.rl.agent_program import AgentProgram
 from flowrl.rl.practice import PracticeReport, PracticeTrainer
@@ -210,10 +211,48 @@ def test_what_was_practised_is_kept_before_it_is_proved(graph_path: Path) -> Non
     assert "make_pickaxe" not in reader.graph.names
 
     told: list[Event] = []
-    result = practise(graph_path, PPO, 0, 0.7, 64, [told.append], train=False)
+    left = what_is_left(graph_path, PPO, 0)
+    assert not left.train
+    result = practise(graph_path, PPO, 0, 0.7, 64, [told.append], left)
     assert result.accepted == ("make_pickaxe",)
     assert result.graph.practices == (kept,)
     assert not [event for event in told if isinstance(event, TrainingProgress)]
+
+
+@pytest.mark.usefixtures("practise_toy")
+def test_the_same_command_goes_on_with_the_rest(graph_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And with the learning rate that it had come to."""
+    rates: list[float] = []
+
+    class Noted(PracticeTrainer):
+        def update(self, lr_scale: float = 1.0, *arguments: Any, **named: Any) -> PracticeReport:
+            rates.append(lr_scale)
+            return super().update(lr_scale, *arguments, **named)
+
+    def interrupt(_event: Event) -> None:
+        if len(rates) == 20:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(practice_module, "PracticeTrainer", Noted)
+    monkeypatch.setattr(practice_module, "KEEP_EVERY", 4096)
+    monkeypatch.setattr(practice_module, "REPORT_EVERY", 4)
+    with pytest.raises(KeyboardInterrupt):
+        practise(graph_path, PPO, 0, 0.7, 64, [interrupt])
+    left = what_is_left(graph_path, PPO, 0)
+    per_update = PPO.total_timesteps * (rates[0] - rates[1])
+    assert left == PracticeLeft(left.before)
+    assert 0 < left.before < PPO.total_timesteps
+    rates.clear()
+    told: list[Event] = []
+    result = practise(graph_path, PPO, 0, 0.7, 64, [told.append], left)
+    assert sum(practice.env_steps for practice in result.graph.practices) == PPO.total_timesteps
+    assert rates[0] == pytest.approx(1 - left.before / PPO.total_timesteps)
+    assert len(rates) == (PPO.total_timesteps - left.before) / per_update
+    progress = [event for event in told if isinstance(event, TrainingProgress)]
+    assert [event.env_steps > left.before for event in progress] == [True] * len(progress)
+    assert progress[-1].env_steps == progress[-1].budget == PPO.total_timesteps
+    assert "cut off after" in next(event.text for event in told if isinstance(event, RunNote))
+    assert what_is_left(graph_path, PPO, 0) == ALL_OF_IT
 
 
 def test_a_skill_that_was_learned_since_keeps_what_it_knows(

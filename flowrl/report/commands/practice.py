@@ -28,8 +28,8 @@ class PracticeFlags:
     take the place of the skills' own; `flowrl evaluate` plays them. A second practice goes on from the first.
     --total_timesteps is the budget of all skills together, --layer_size is the graph's.
 
-    Policies are kept every million env steps. After an interruption another practice goes on from them: give
-    it the env steps that are left, and the rate that it had come to.
+    Policies are kept every million env steps. After an interruption the same command goes on from them with
+    the env steps that are left, and the learning rate that it had come to.
     """
 
     graph_path: Path = RunConfig.graph_path
@@ -61,6 +61,7 @@ def practice(args: Sequence[str], prog: str) -> int:
     if flags.undo:
         return _undo(flags.graph_path)
     from flowrl.pipeline.practice import practise
+    from flowrl.pipeline.practice_left import what_is_left
     from flowrl.report.live import terminal_view
     from flowrl.report.running import RunningFile
 
@@ -72,6 +73,7 @@ def practice(args: Sequence[str], prog: str) -> int:
             flags.success_state_rate,
             flags.validation_episodes,
             [view, running],
+            what_is_left(flags.graph_path, flags.ppo, flags.seed),
         )
     return 0
 
