@@ -94,7 +94,11 @@ def _share(value: float | None) -> str:
 
 
 def draw_evaluation(measured: Mapping[str, Any], path: Path) -> None:
-    """Achievements' rates with intervals as horizontal bars, in a PNG file.
+    """Achievements' rates with intervals as horizontal bars, in an image file.
+
+    Args:
+        path: the file, checked by :func:`flowrl.report.output_file.check_output`; its ending chooses the
+            format.
 
     Raises:
         UserError: the file cannot be written.
@@ -119,7 +123,7 @@ def draw_evaluation(measured: Mapping[str, Any], path: Path) -> None:
         figure.savefig(path, dpi=120)
     except OSError as error:
         raise UserError(
-            f"--plot {str(path)!r} cannot be written: {error}. Name a .png file in a folder that exists."
+            f"--plot {str(path)!r} cannot be written: {error}. Name a file elsewhere."
         ) from None
     finally:
         plt.close(figure)

@@ -23,7 +23,8 @@ def draw_graph(reader: GraphReader, path: Path) -> None:
 
     Args:
         reader: of the graph.
-        path: the file; its ending chooses the format (``.png``, ``.svg``, ``.pdf``).
+        path: the file, checked by :func:`flowrl.report.output_file.check_output`; its ending chooses the
+            format.
 
     Raises:
         UserError: the graph is empty, or the file cannot be written.
@@ -49,9 +50,9 @@ def draw_graph(reader: GraphReader, path: Path) -> None:
         _draw_practices(axes[2], reader)
     try:
         figure.savefig(path, dpi=110)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise UserError(
-            f"--plot {str(path)!r} cannot be written: {error}. Name a .png file in a folder that exists."
+            f"--plot {str(path)!r} cannot be written: {error}. Name a file elsewhere."
         ) from None
     finally:
         plt.close(figure)

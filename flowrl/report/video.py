@@ -14,7 +14,8 @@ from typing import IO, TYPE_CHECKING
 from rich.console import Console
 from rich.progress import track
 
-from flowrl.errors import UserError, nearest
+from flowrl.errors import UserError
+from flowrl.report.output_file import check_output
 
 if TYPE_CHECKING:
     # A path is checked before anything loads JAX.
@@ -43,15 +44,7 @@ def check_video_path(path: Path) -> None:
     Raises:
         UserError: unknown ending, no such folder, no right to write there, or a missing package.
     """
-    if path.suffix.lower() not in ENCODERS:
-        raise UserError(
-            f"--video {str(path)!r} ends in {path.suffix!r}, which is no kind of video that is known here. "
-            f"{nearest(path.suffix.lower(), ENCODERS)}"
-        )
-    if not path.parent.is_dir():
-        raise UserError(f"--video {str(path)!r}: there is no folder {str(path.parent)!r}. Make it first.")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UserError(f"--video {str(path)!r} cannot be written. Name a file in a folder of yours.")
+    check_output("--video", path, ENCODERS)
     missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise UserError(f"--video needs {' and '.join(missing)}: pip install 'flowrl[video]'.")

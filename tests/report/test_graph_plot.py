@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from flowrl.errors import UserError
+from flowrl.report.commands.evaluate import evaluate
+from flowrl.report.commands.status import status
 from flowrl.report.graph_plot import _rate, draw_graph
 from flowrl.skills.graph import EnvSteps, Evidence, Practice, SkillNode
 from flowrl.skills.operator import Linear, Operator
@@ -62,10 +64,15 @@ def test_practices_are_drawn_one_after_the_other(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_drawn_says_why(tmp_path: Path) -> None:
-    """An empty graph; a folder that is not there; an ending that names no format."""
+    """An empty graph; a folder that is not there; an ending that names no format, or none at all."""
     with pytest.raises(UserError, match="nothing to draw"):
         draw_graph(a_graph(tmp_path / "empty"), tmp_path / "x.png")
     reader = a_graph(tmp_path / "graph", ())
-    for bad in ("nowhere/x.png", "x.what"):
-        with pytest.raises(UserError, match="--plot"):
-            draw_graph(reader, tmp_path / bad)
+    with pytest.raises(UserError, match="--plot"):
+        draw_graph(reader, tmp_path / "nowhere" / "x.png")
+    (tmp_path / "folder.png").mkdir()
+    for bad in ("nowhere/x.png", "x.what", "x", "folder.png"):
+        arguments = ["--graph-path", str(tmp_path / "graph"), "--plot", str(tmp_path / bad)]
+        for command in (status, evaluate):
+            with pytest.raises(UserError, match="--plot"):
+                command(arguments, "flowrl")

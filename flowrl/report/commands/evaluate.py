@@ -48,7 +48,7 @@ class EvaluateFlags:
     """Print JSON, for scripts."""
 
     plot: Path | None = None
-    """Draw the achievements' rates into this PNG file."""
+    """Draw the achievements' rates into this .png, .svg or .pdf file."""
 
     video: Path | None = None
     """Show the best of the episodes (by what its achievements are worth; the first of equals) in this .mp4 or
@@ -60,6 +60,10 @@ def evaluate(args: Sequence[str], prog: str) -> int:
     """``flowrl evaluate``."""
     flags = parse_flags(EvaluateFlags, args, prog)
     validate_bounds(flags, _BOUNDS)
+    if flags.plot is not None:
+        from flowrl.report.output_file import PLOTS, check_output
+
+        check_output("--plot", flags.plot, PLOTS)
     if flags.video is not None:
         from flowrl.report.video import check_video_path
 
@@ -78,12 +82,13 @@ def evaluate(args: Sequence[str], prog: str) -> int:
             flags.practised,
         )
     measured = measure_graph(played)
-    if flags.plot is not None:
-        draw_evaluation(measured, flags.plot)
+    # What took so long comes first: a disk that is full by now costs only the pictures.
     if flags.json:
         print(json.dumps(measured, indent=2), flush=True)
     else:
         render_evaluation(measured, Console())
+    if flags.plot is not None:
+        draw_evaluation(measured, flags.plot)
     if flags.video is not None:
         from flowrl.pipeline.film import film_best
         from flowrl.report.video import write_video

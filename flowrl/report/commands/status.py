@@ -48,8 +48,10 @@ def status(args: Sequence[str], prog: str) -> int:
     spending = read_spending(GraphLayout(flags.graph_path).llm)
     if flags.plot is not None:
         from flowrl.report.graph_plot import draw_graph
+        from flowrl.report.output_file import PLOTS, check_output
         from flowrl.store.reader import GraphReader
 
+        check_output("--plot", flags.plot, PLOTS)
         draw_graph(GraphReader(flags.graph_path), flags.plot)
     if flags.json:
         print(json.dumps(status_json(graph, spending, running), indent=2))
