@@ -202,12 +202,10 @@ def test_help_is_quick_because_nothing_heavy_is_imported(module: str) -> None:
         "    assert not ended.code\n"
         f"print('HEAVY', [name for name in {HEAVY} if name in sys.modules])\n"
     )
-    began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", code, *module.split()], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip().endswith("HEAVY []")
-    assert time.monotonic() - began < 5  # 0.2 s alone; the machine may be busy
 
 
 def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -430,6 +428,14 @@ def test_an_impossible_plan_names_what_is_missing(capsys: pytest.CaptureFixture[
         ("--target collect_wood --have inventory:wood", "expected FACT=COUNT"),
         ("--target collect_wood --have inventory:wod=1", "Did you mean 'inventory:wood'?"),
         ("--target collect_wood --have inventory:wood=-1", "at least 0"),
+        ("--target collect_wood --have wood=1", "Did you mean 'inventory:wood'?"),
+        ("--target wood", "Did you mean 'inventory:wood'?"),
+        (
+            "--target collect_wood --have inventory:wood=1 --have inventory:wood=2",
+            "twice, as 1 and 2. Keep one.",
+        ),
+        ("--target collect_wood=-1", "at least 1. Use 1."),
+        ("--target collect_wood=0", "at least 1. Use 1."),
         ("--target collect_wood --graph_path exp/x", "Give one of --operators"),
         ("", "--target"),
     ],

@@ -122,8 +122,6 @@ def draw_evaluation(measured: Mapping[str, Any], path: Path) -> None:
     try:
         figure.savefig(path, dpi=120)
     except OSError as error:
-        raise UserError(
-            f"--plot {str(path)!r} cannot be written: {error}. Name a file elsewhere."
-        ) from None
+        raise UserError(f"--plot {str(path)!r} cannot be written: {error}. Name a file elsewhere.") from None
     finally:
         plt.close(figure)

@@ -51,9 +51,7 @@ def draw_graph(reader: GraphReader, path: Path) -> None:
     try:
         figure.savefig(path, dpi=110)
     except OSError as error:
-        raise UserError(
-            f"--plot {str(path)!r} cannot be written: {error}. Name a file elsewhere."
-        ) from None
+        raise UserError(f"--plot {str(path)!r} cannot be written: {error}. Name a file elsewhere.") from None
     finally:
         plt.close(figure)
 

@@ -53,7 +53,7 @@ def load_operators_file(path: str | Path) -> OperatorsFile:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # an editor may have put a mark in front
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file. Give the path of an operators file.") from None
     except (OSError, UnicodeDecodeError) as error:

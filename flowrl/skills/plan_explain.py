@@ -30,6 +30,10 @@ class _Need:
             return state[self.fact] in self.values
         return state[self.fact] >= self.amount
 
+    def waits_for(self, other: _Need) -> bool:
+        """Whether it comes no sooner than ``other``: the same place, or any amount of the same fact."""
+        return (self.fact, self.values) == (other.fact, other.values)
+
 
 class Explainer:
     """Explains one problem.
@@ -78,17 +82,17 @@ class Explainer:
         return self._impossible(fact, f"{name!r} is needed, and no skill gains it", ())
 
     def _cause(
-        self, action: Action, waiting: tuple[Action, ...], above: tuple[int, ...]
+        self, action: Action, waiting: tuple[Action, ...], above: tuple[_Need, ...]
     ) -> Impossible | None:
         """Why ``action`` cannot run; None when each of its requirements can be met by itself.
 
-        ``waiting`` are the skills that wait for it and ``above`` the facts that they wait for, from the goal
-        down. A cycle is the reason only when nothing but cycles is found.
+        ``waiting`` are the skills that wait for it and ``above`` what they wait for, from the goal down. A
+        cycle is the reason only when nothing but cycles is found.
         """
         chain = (*waiting, action)
         cycle: Impossible | None = None
         for need in self._unmet(action):
-            if need.fact in above:
+            if any(need.waits_for(other) for other in above):
                 cycle = cycle or self._cyclic(need, chain, above)
                 continue
             providers = self._providers(need)
@@ -103,14 +107,14 @@ class Explainer:
         return cycle
 
     def _unhelped(
-        self, need: _Need, providers: list[Action], chain: tuple[Action, ...], above: tuple[int, ...]
+        self, need: _Need, providers: list[Action], chain: tuple[Action, ...], above: tuple[_Need, ...]
     ) -> Impossible:
         """Why none of its providers can meet a need."""
         cycle: Impossible | None = None
         for provider in providers:
             if self._runs(provider):
                 continue
-            reason = self._cause(provider, chain, (*above, need.fact)) or self._kept_apart(provider, chain)
+            reason = self._cause(provider, chain, (*above, need)) or self._kept_apart(provider, chain)
             if not reason.cycle:
                 return reason
             cycle = cycle or reason
@@ -129,18 +133,18 @@ class Explainer:
         names = ", ".join(action.name for action in providers)
         return self._impossible(need.fact, f"{self._wording(need)} is more than {names} can ever give", chain)
 
-    def _cyclic(self, need: _Need, chain: tuple[Action, ...], above: tuple[int, ...]) -> Impossible:
+    def _cyclic(self, need: _Need, chain: tuple[Action, ...], above: tuple[_Need, ...]) -> Impossible:
         # chain[0] is the goal, which waits for above[0] from chain[1], and so on.
-        ring = chain[above.index(need.fact) + 1 :]
+        first_wait = next(at for at, other in enumerate(above) if need.waits_for(other))
+        ring = chain[first_wait + 1 :]
+        names = self._problem.names
         parts = [
-            f"{action.name} needs {self._problem.names[fact]!r}"
-            for action, fact in zip(ring, (*above[above.index(need.fact) + 1 :], need.fact), strict=True)
+            f"{action.name} needs {self._wording(other) if other.values else repr(names[other.fact])}"
+            for action, other in zip(ring, (*above[first_wait + 1 :], need), strict=True)
         ]
         first = ring[0].name
         sentence = f"a cycle: {', '.join(parts)}, which {first} would have to give first"
-        return self._impossible(
-            need.fact, sentence, chain[: above.index(need.fact) + 1], tuple(a.name for a in ring)
-        )
+        return self._impossible(need.fact, sentence, chain[: first_wait + 1], tuple(a.name for a in ring))
 
     def _kept_apart(self, action: Action, waiting: tuple[Action, ...]) -> Impossible:
         """All that it needs can be had, but never together; or there is never room for what it gains."""
@@ -149,7 +153,9 @@ class Explainer:
         nearest = max(self._states, key=lambda state: sum(need.holds(state) for need in needs))
         unmet = [need for need in needs if not need.holds(nearest)]
         if not unmet:
-            full = max(action.adds, key=lambda gain: nearest[gain.fact]).fact
+            full = self._problem.never_room(action)
+            if full is None:
+                full = max(action.adds, key=lambda gain: nearest[gain.fact]).fact
             why = f"there is never room for more of {self._problem.names[full]!r} once the rest is there"
             return self._impossible(full, why, chain)
         # What nobody can provide is the scarce thing.

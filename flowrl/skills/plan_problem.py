@@ -182,6 +182,15 @@ class Problem:
         n = self.goal.least
         return self.goal.affordable(state, n) and self.goal.after(state, n) is not None
 
+    def never_room(self, action: Action) -> int | None:
+        """A fact that ``action`` gains and nothing uses up, of which too much is there from the start."""
+        used = {use.fact for other in (*self.actions, self.goal) for use in other.consumes}
+        for gain in action.adds:
+            most = ENDLESS if gain.capacity is None else gain.capacity
+            if gain.fact not in used and self.start[gain.fact] + gain.at(action.least) > most:
+                return gain.fact
+        return None
+
 
 def compile_problem(
     facts: Mapping[str, int], operators: Mapping[str, Operator], goal: Goal, vocabulary: Vocabulary

@@ -1,4 +1,4 @@
-"""What could ever be reached, judged kindly: nothing is used up, bags never overflow.
+"""What could ever be reached, judged kindly: nothing is used up, and what may be used up never overflows.
 
 What is kept exact is where the agent stands and what is within its reach. That is cheap, because what is
 within reach after a step depends on that step alone: what it requires and what it gains. So an answer
@@ -33,7 +33,8 @@ def explore(problem: Problem) -> Reach:
     """Grows the bounds until nothing changes: at most one round an action, fact level and combination."""
     most = list(problem.start)
     where = [i for i, kind in enumerate(problem.kinds) if kind in (FactKind.PLACE, FactKind.REACH)]
-    settings = {tuple(problem.start[i] for i in where): set(range(len(problem.actions)))}
+    able = {index for index, action in enumerate(problem.actions) if problem.never_room(action) is None}
+    settings = {tuple(problem.start[i] for i in where): set(able)}
     waves: list[int | None] = [None] * len(problem.actions)
     wave, growing = 0, True
     while growing:
@@ -52,10 +53,11 @@ def explore(problem: Problem) -> Reach:
                     waves[index] = wave
                     _raise_bounds(most, action)
                 moved = _setting_after(state, where, action)
-                settings.setdefault(moved, set(range(len(problem.actions))))
+                settings.setdefault(moved, set(able))
     states = tuple(_placed(tuple(most), where, setting) for setting in settings)
     goal = problem.goal
-    return Reach(tuple(waves), states, any(goal.affordable(state, goal.least) for state in states))
+    room = problem.never_room(goal) is None
+    return Reach(tuple(waves), states, room and any(goal.affordable(state, goal.least) for state in states))
 
 
 def _placed(most: State, where: list[int], setting: State) -> State:

@@ -73,7 +73,7 @@ def test_what_is_impossible_names_who_could_have_provided_it(
             "'near:tree' is 5 at the start; a reach fact is true or not",
         ),
         ("--target inventory:wod", "Did you mean 'inventory:wood'?"),
-        ("--target buy=0", "n = 0 for 'buy'"),
+        ("--target buy=0", "at least 1. Use 1."),
         ("--target chop --graph_path exp/x", "Give one of --operators"),
     ],
 )

@@ -112,7 +112,7 @@ def proved(asked: Problem, **options: int) -> Plan:
     return made
 
 
-def refused(asked: Problem) -> Impossible:
+def refused(asked: Problem, **options: int) -> Impossible:
     with pytest.raises(Impossible) as caught:
-        plan(asked.facts, asked.operators, asked.goal, asked.vocabulary)
+        plan(asked.facts, asked.operators, asked.goal, asked.vocabulary, **options)
     return caught.value

@@ -195,6 +195,21 @@ def test_a_cycle_is_reported_as_one() -> None:
     assert "cycle" in str(error)
 
 
+def test_another_floor_is_not_a_cycle() -> None:
+    """Nobody gets to floor 1, whence one gets to floor 2; a real ring of floors is told as one."""
+    descend = {
+        "descend": skill({"floor": 1}, gains={"floor": 2}),
+        "mine": skill({"floor": 2}, gains={STONE: 1}),
+    }
+    error = refused(problem(descend, SkillGoal("mine", include=True)))
+    assert error.cycle == ()
+    assert "no skill gains 'floor' = 1 (descend: elsewhere)" in str(error)
+    ring = {**descend, "ascend": skill({"floor": 2}, gains={"floor": 1})}
+    error = refused(problem(ring, SkillGoal("mine", include=True)))
+    assert set(error.cycle) == {"descend", "ascend"}
+    assert "descend needs 'floor' = 1" in str(error)
+
+
 def test_a_dead_end_is_a_better_reason_than_a_cycle() -> None:
     skills = {
         "a": skill({"achievement:y": 1}, gains={"achievement:x": 1}),
@@ -230,6 +245,18 @@ def test_no_room_for_what_the_goal_gains() -> None:
     error = refused(problem({"chop": skill(gains={WOOD: 2})}, SkillGoal("chop"), {WOOD: 8}))
     assert error.missing == WOOD
     assert "room" in str(error)
+
+
+def test_what_nothing_uses_up_and_is_full_takes_no_search() -> None:
+    """The many ways to spend the rest need not be looked at; so too where a skill on the way has no room."""
+    full = {"inventory:iron_pickaxe": 9}
+    error = refused(problem(CLASSIC, SkillGoal("make_iron_pickaxe", include=True), full), max_states=1)
+    assert error.missing == "inventory:iron_pickaxe"
+    assert "room" in str(error)
+    skills = {"dig": skill(gains={STONE: 1, COAL: 2}), "build": skill(consumes={STONE: 3}, gains={TABLE: 1})}
+    error = refused(problem(skills, SkillGoal("build"), {COAL: 8}), max_states=1)
+    assert error.missing == COAL
+    assert "never room for more of 'inventory:coal'" in str(error)
 
 
 def test_an_amount_that_no_steps_hit() -> None:

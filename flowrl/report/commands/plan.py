@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ class PlanFlags:
     """A skill, a fact, or either with a count: make_wood_pickaxe, collect_wood=3, inventory:stone=5."""
 
     operators: Path | None = None
-    """JSON file with operators: plan without a graph or a world."""
+    """JSON file with operators, to plan without a graph or a world: {"capacity": 9, "skills": {"place_table":
+    {"requires": {}, "consumes": {"inventory:wood": 2}, "gains": {"near:crafting_table": 1}}}}."""
 
     graph_path: Path | None = None
     """Folder of a skill graph: plan with its accepted skills."""
@@ -51,7 +52,7 @@ class Known:
 
 
 def plan(args: Sequence[str], prog: str) -> int:
-    """``flowrl plan``. With ``--json`` every ending prints an object whose key says which it is."""
+    """``flowrl plan``. With ``--json`` every ending but bad flags prints an object; its key says which."""
     flags = parse_flags(PlanFlags, args, prog)
     if not flags.json:
         print(_proved_plan(flags))
@@ -66,7 +67,13 @@ def plan(args: Sequence[str], prog: str) -> int:
 
 def _proved_plan(flags: PlanFlags) -> Plan:
     known = _known(flags)
-    facts = {**known.initial, **dict(_have(text, known.vocabulary) for text in flags.have)}
+    have: dict[str, int] = {}
+    for text in flags.have:
+        name, count = _have(text, known.vocabulary)
+        if name in have:
+            raise UserError(f"--have gives {name!r} twice, as {have[name]} and {count}. Keep one.")
+        have[name] = count
+    facts = {**known.initial, **have}
     goal = _goal(flags.target, known)
     found = planner.plan(facts, known.operators, goal, known.vocabulary)
     prove(found, facts, known.operators, goal, known.vocabulary)
@@ -103,27 +110,34 @@ def _have(text: str, vocabulary: Vocabulary) -> tuple[str, int]:
     if not equals:
         raise UserError(f"--have {text!r}: expected FACT=COUNT. Use --have {text}=1.")
     if name not in vocabulary:
-        raise UserError(f"--have {text!r}: there is no fact {name!r}. {nearest(name, vocabulary)}")
-    return name, _count(f"--have {text!r}", count)
+        raise UserError(f"--have {text!r}: there is no fact {name!r}. {_nearest(name, vocabulary)}")
+    return name, _count(f"--have {text!r}", count, least=0)
 
 
 def _goal(text: str, known: Known) -> Goal:
     """The target as a goal: a skill to run, or a fact to reach."""
-    name, equals, count = text.rpartition("=") if "=" in text else (text, "", "1")
-    n = _count(f"--target {text!r}", count) if equals else 1
+    name, _, count = text.rpartition("=") if "=" in text else (text, "", "1")
+    where = f"--target {text!r}"
     if name in known.operators:
-        return SkillGoal(name, n, include=True)
+        return SkillGoal(name, _count(where, count, least=1), include=True)
     if name in known.vocabulary:
-        return FactGoal({name: n})
-    offered = nearest(name, [*known.operators, *known.vocabulary])
+        return FactGoal({name: _count(where, count, least=0)})
+    offered = _nearest(name, [*known.operators, *known.vocabulary])
     raise UserError(f"--target {text!r}: there is no skill and no fact {name!r}. {offered}")
 
 
-def _count(where: str, text: str) -> int:
+def _nearest(name: str, choices: Iterable[str]) -> str:
+    """As :func:`nearest`; a fact without its namespace is meant as it is."""
+    choices = list(choices)
+    whole = [choice for choice in choices if choice.partition(":")[2] == name]
+    return f"Did you mean {whole[0]!r}?" if whole else nearest(name, choices)
+
+
+def _count(where: str, text: str, least: int) -> int:
     try:
         count = parse_count(text)
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None
-    if count < 0:
-        raise UserError(f"{where}: expected a count of at least 0. Use 0.")
+    if count < least:
+        raise UserError(f"{where}: expected a count of at least {least}. Use {least}.")
     return count
