@@ -58,6 +58,7 @@ COMMANDS = {
     "plan": Command("plan:plan", "plan how to reach a fact or a skill, with proof"),
     "evaluate": Command("evaluate:evaluate", "play whole episodes with a graph's skills, and score them"),
     "status": Command("status:status", "show a skill graph: skills, evidence, failures"),
+    "world": Command("world:world", "show what a skill may be made of: rules, facts, fields of a world"),
     "models list": Command("models:models_list", "list the language models that can be named"),
     "models check": Command("models:models_check", "ask one model for a word, to see that it answers"),
     "bench startup": Command("bench:startup", "time from a checked skill to its first PPO update"),

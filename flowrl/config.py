@@ -119,7 +119,7 @@ class RunConfig:
     """Log training curves to Weights & Biases; offline, with a notice, where nobody is logged in."""
 
     dry_run: bool = False
-    """Print the resolved configuration and exit."""
+    """Print all flags with their values and exit."""
 
     seed: int = 0
     """Seed of everything random: worlds, network weights, actions."""

@@ -216,6 +216,26 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     assert run(capsys)[0] == 2
 
 
+@pytest.mark.parametrize("env_name", ["Craftax-Classic-Symbolic-v1", "Craftax-Symbolic-v1"])
+def test_world_prints_all_that_a_skill_may_be_made_of(
+    capsys: pytest.CaptureFixture[str], env_name: str
+) -> None:
+    code, out, _ = run(capsys, "world", "--env_name", env_name, "--json")
+    data = json.loads(out)
+    assert code == 0
+    facts = {fact["name"]: fact for fact in data["facts"]}
+    assert (facts["inventory:wood"]["kind"], facts["achievement:place_table"]["capacity"]) == ("count", None)
+    assert data["enums"]["BlockType"]["GRASS"] == 2
+    code, out, _ = run(capsys, "world", "--env_name", env_name)
+    assert code == 0
+    assert all(f"| `{name}` |" in out for name in facts)
+    assert all(f"| `{field['path']}` |" in out for field in data["fields"])
+    assert "BlockType" in out
+    assert "$db" not in out
+    code, _, err = run(capsys, "world", "--env_name", "Craftax-Clasic")
+    assert (code, "Did you mean" in err) == (2, True)
+
+
 def test_dry_run_prints_what_was_resolved_and_touches_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

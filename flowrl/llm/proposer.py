@@ -46,7 +46,7 @@ Chosen = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ProposedReply:
-    """A reply in the format of DESIGN 5.1, not yet parsed or checked.
+    """A reply in the format that the prompts ask for, not yet parsed or checked.
 
     Attributes:
         text: the reply.

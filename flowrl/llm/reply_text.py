@@ -79,7 +79,7 @@ def code_part(source: str) -> str:
 
 
 def whole_reply(operator: Mapping[str, Any], source: str) -> str:
-    """The whole reply of DESIGN 5.1, from its parts."""
+    """A whole reply, from its parts."""
     head = {key: operator[key] for key in _HEAD if key in operator}
     rest = {key: value for key, value in operator.items() if key not in _HEAD}
     return f"{_fence('json', _dump({**head, **rest}))}\n{code_part(source)}\n"

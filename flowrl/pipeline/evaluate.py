@@ -12,11 +12,10 @@ import jax
 import numpy as np
 
 from flowrl.config import PPOConfig
-from flowrl.errors import GraphError
 from flowrl.pipeline.agent import Player, make_player
 from flowrl.pipeline.game_reward import HEALTH, HEALTH_VALUE
 from flowrl.pipeline.run import load_library, use_compilation_cache
-from flowrl.pipeline.sizes import resolve_sizes
+from flowrl.pipeline.sizes import layer_size_of, resolve_sizes
 from flowrl.pipeline.skill_calls import calls_by_skill
 from flowrl.pipeline.workbench import Workbench, build_workbench
 from flowrl.rl.agent import Played
@@ -119,7 +118,7 @@ def measure_graph(done: PlayedGraph) -> dict[str, Any]:
     """What the episodes of a graph showed.
 
     Returns:
-        The shape of DESIGN 5.9 (``episodes``, ``achievements``, ``return_percent``, ``score``, ``length``),
+        What JSON can hold (``episodes``, ``achievements``, ``return_percent``, ``score``, ``length``),
         with ``deaths`` by cause, ``targets``, ``skills`` (each one's success alone and inside the episodes)
         and ``maintenance`` (the rules). Of each target: ``reached`` and ``gave_up``, shares of the episodes;
         ``stuck_at``, by skill the share that ended without it where that skill was next to be run for it; and
@@ -162,21 +161,6 @@ def bench_for(graph: SkillGraph, world: World, seed: int) -> Workbench:
     bench = build_workbench(world, ppo, shape, seed)
     bench.compile_ahead()
     return bench
-
-
-def layer_size_of(graph: SkillGraph) -> int | None:
-    """Units in the hidden layers of all policies of a graph; None where no node says it.
-
-    Raises:
-        GraphError: the nodes were trained with different ones.
-    """
-    sizes = {node.provenance.get("layer_size") for node in graph.nodes}
-    if len(sizes) > 1:
-        raise GraphError(
-            f"nodes were trained with different layer sizes ({sizes}); they cannot play together"
-        )
-    size = next(iter(sizes), None)
-    return size if isinstance(size, int) else None
 
 
 def score_episodes(ended: Episodes, world: World) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from flowrl.errors import GraphError, ProposalRefused, UserError
 from flowrl.pipeline.agent import AgentPlan, plan_agent
 from flowrl.pipeline.available_memory import available_memory
 from flowrl.pipeline.candidates import Candidate, find_candidates, prove_candidate
-from flowrl.pipeline.evaluate import layer_size_of
 from flowrl.pipeline.events import (
     PRACTICE,
     Event,
@@ -45,7 +44,7 @@ from flowrl.pipeline.probing import ProbeBankBuilder
 from flowrl.pipeline.records import failure_of, now
 from flowrl.pipeline.run import load_library, practised_policies, use_compilation_cache, why_ended
 from flowrl.pipeline.running_estimates import UpdateClock
-from flowrl.pipeline.sizes import ppo_settings, resolve_sizes
+from flowrl.pipeline.sizes import layer_size_of, ppo_settings, resolve_sizes
 from flowrl.pipeline.streams import stream_number
 from flowrl.pipeline.tasks import barred_actions
 from flowrl.pipeline.what_helps import fight_watch, helping, more_is_known, tools_of, what_is_spared

@@ -31,7 +31,7 @@ from flowrl.pipeline.probing import RANDOM_ENVS, ProbeBankBuilder
 from flowrl.pipeline.propose import ProposalDesk
 from flowrl.pipeline.ray_cluster import RayCluster, connected
 from flowrl.pipeline.records import PRACTISED
-from flowrl.pipeline.sizes import resolve_sizes
+from flowrl.pipeline.sizes import as_the_graph_has, resolve_sizes
 from flowrl.pipeline.slot_executor import SlotExecutor
 from flowrl.pipeline.tasks import make_task
 from flowrl.pipeline.workbench import Workbench, build_workbench
@@ -72,6 +72,7 @@ def run_bottomup(
             jax.config.update("jax_platforms", "cpu")
         use_compilation_cache()
         world = make_world(config.env_name)
+        config = dataclasses.replace(config, ppo=as_the_graph_has(config.ppo, config.graph_path))
         if cluster is None:
             require_memory(world, config, parallel.slots, available_memory())
         ppo, shape = _sizes(config, parallel, cluster)

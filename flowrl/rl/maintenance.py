@@ -1,4 +1,4 @@
-"""Maintenance: policies that go before the one in charge whenever something must be kept up (DESIGN 5.7).
+"""Maintenance: policies that go before the one in charge whenever something must be kept up.
 
 A rule watches one column of the snapshot: a vital that runs low, or the distance of what does harm. While it
 is in force its own policy acts. Skills are trained, validated and carried out under the same rules, so that a

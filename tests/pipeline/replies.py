@@ -13,7 +13,7 @@ from flowrl.llm.proposer import Chosen, ProposalContext, ProposedReply
 
 
 def reply(name: str, done: str, reward: str, **keys: Any) -> str:
-    """A reply in the format of DESIGN 5.1, from two expressions."""
+    """A reply in the asked format, from two expressions."""
     operator = {"name": name, "description": "Toy.", "requires": {}, "consumes": {}, "max_steps": 40} | keys
     return (
         f"Here is a skill.\n\n```json\n{json.dumps(operator)}\n```\n\n```python\n"

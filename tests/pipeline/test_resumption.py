@@ -76,6 +76,14 @@ def test_another_layer_size_is_an_error_that_names_the_right_one(run_toy: RunToy
     assert other.graph == first.graph
 
 
+def test_a_layer_size_that_is_not_given_is_the_graphs(run_toy: RunToy) -> None:
+    """Not the device's, which is another here."""
+    run_toy([WOOD], max_nodes=1)
+    again = run_toy([TABLE], max_nodes=2, ppo={"layer_size": None})
+    assert again.raised is None
+    assert [node.provenance["layer_size"] for node in again.graph.nodes] == [32, 32]
+
+
 def interrupt_in(skill: str, with_error: BaseException) -> Any:
     def on(event: Event) -> None:
         if isinstance(event, TrainingProgress) and event.skill == skill and event.env_steps > 1000:
