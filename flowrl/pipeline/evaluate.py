@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from flowrl.config import PPOConfig
+from flowrl.errors import UserError
 from flowrl.pipeline.agent import Player, make_player
 from flowrl.pipeline.game_reward import HEALTH, HEALTH_VALUE
 from flowrl.pipeline.run import load_library, use_compilation_cache
@@ -101,6 +102,11 @@ def play_graph(
         max_steps: env steps after which an episode is cut off.
         on_progress: is told every few steps how many episodes have ended so far.
         practised: whether the policies of the last practice play, where there was one.
+
+    Raises:
+        UserError: the target is unknown, or there from the start; the graph is empty.
+        Impossible: no plan leads to the target.
+        GraphError: there is no graph, or it is damaged.
     """
     use_compilation_cache()
     reader = GraphReader(graph_path)
@@ -110,6 +116,8 @@ def play_graph(
     library = load_library(reader, bench, None, practised)
     player = make_player(graph, library, bench, target)
     worlds = bench.held_out_worlds(0, episodes)
+    if target is not None and player.agent.reached_at(np.asarray(worlds.seen.snapshot)).all():
+        raise UserError(f"--target {target!r} holds in every fresh world: nothing is to be done for it.")
     played = player.agent.play(worlds, max_steps, jax.random.key(seed), on_progress)
     return PlayedGraph(graph, bench, player, worlds, played, max_steps, seed)
 
@@ -204,7 +212,8 @@ def deaths_by_cause(ended: Episodes, world: World) -> dict[str, float]:
     """Shares of all episodes, told from the last two snapshots: the stock game gives no cause.
 
     ``lava``: ended on it. ``asleep``: killed while sleeping. ``hunger``, ``thirst``, ``exhaustion``: one
-    point lost while that vital was 0. Else ``fight``.
+    point lost while that vital was 0. Else ``fight``. Who had one point left loses one, whatever the blow was
+    worth, so ``hunger``, ``thirst`` and ``exhaustion`` are upper bounds, ``asleep`` and ``fight`` lower ones.
     """
     spec, facts = world.snapshot_spec.columns, world.snapshot_spec.fact_columns
     lost = ended.before[:, facts["vital:health"]] - ended.end[:, facts["vital:health"]]

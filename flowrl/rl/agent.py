@@ -140,6 +140,10 @@ class Agent:
         policy = np.broadcast_to(np.asarray(self._table.policy), (len(step), *self._table.policy.shape))
         return np.take_along_axis(policy, step[:, :, None], axis=2)[:, :, 0]
 
+    def reached_at(self, snapshots: np.ndarray) -> np.ndarray:
+        """Which targets hold in snapshots ``[E, D]``: bool ``[E, G]``."""
+        return np.asarray(standing(self._table, jnp.asarray(snapshots)).reached)
+
     def watch(self, worlds: Placed, episode: int, max_steps: int, key: jax.Array) -> Iterator[Moment]:
         """An episode of :meth:`play`, played again: before every step, then once more after the last.
 

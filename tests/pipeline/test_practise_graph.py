@@ -36,6 +36,7 @@ from flowrl.pipeline.events import (
 from flowrl.pipeline.practice import PracticeResult, practise
 from flowrl.pipeline.practice_left import ALL_OF_IT, PracticeLeft, what_is_left
 from flowrl.pipeline.run import practised_policies
+from flowrl.rl.agent import Agent
 from flowrl.rl.agent_program import AgentProgram
 from flowrl.rl.practice import PracticeReport, PracticeTrainer
 from flowrl.skills.graph import EnvSteps, Failure, SkillGraph
@@ -100,6 +101,20 @@ def test_practised_policies_take_the_place_of_the_nodes_own(graph_path: Path, pr
     assert np.asarray(played.played.reached).mean() > 0.8
     own = play_graph(graph_path, None, 32, 100, 0, practised=False)
     assert not same_policies(own, played)
+
+
+@pytest.mark.usefixtures("practise_toy")
+def test_a_target_that_holds_in_every_world_is_refused(
+    graph_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vitals and places may hold from the start, whatever facts the planner begins with."""
+    done = play_graph(graph_path, None, 32, 100, 0)
+    agent = done.player.agent
+    assert not agent.reached_at(np.asarray(done.worlds.seen.snapshot)).any()
+    np.testing.assert_array_equal(agent.reached_at(np.asarray(done.played.end)), done.played.reached)
+    monkeypatch.setattr(Agent, "reached_at", lambda _self, snapshots: np.ones((len(snapshots), 1), bool))
+    with pytest.raises(UserError, match="'make_pickaxe' holds in every fresh world"):
+        play_graph(graph_path, "make_pickaxe", 4, 4, 0)
 
 
 def test_what_is_kept_are_the_averaged_policies(
