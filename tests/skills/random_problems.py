@@ -29,10 +29,13 @@ PLENTY = 8
 """As much of a number without a capacity as brute force keeps count of: twice what one skill asks for."""
 
 
-def random_problem(rng: random.Random, skills: int = 10, *, unlimited: float = 0.0) -> Problem:
+def random_problem(
+    rng: random.Random, skills: int = 10, *, unlimited: float = 0.0, growing: float = 0.0
+) -> Problem:
     """Facts of all kinds, capacities from 1 to 4, and operators that are mostly of some use.
 
-    ``unlimited`` is the share of the amounts and levels that have no capacity.
+    ``unlimited`` is the share of the amounts and levels that have no capacity, ``growing`` that of the
+    requirements that grow with n.
     """
     capacity = rng.randint(1, 4)
 
@@ -50,15 +53,18 @@ def random_problem(rng: random.Random, skills: int = 10, *, unlimited: float = 0
         ]
     )
     names = [f"skill_{i}" for i in range(rng.randint(skills // 2, skills))]
-    operators = {name: parse_operator(_random_operator(rng, vocabulary), vocabulary) for name in names}
+    operators = {
+        name: parse_operator(_random_operator(rng, vocabulary, growing), vocabulary) for name in names
+    }
     facts = {name: _random_value(rng, vocabulary[name]) for name in vocabulary if rng.random() < 0.3}
     return Problem(facts, operators, _random_goal(rng, operators, vocabulary), vocabulary)
 
 
-def _random_operator(rng: random.Random, vocabulary: Vocabulary) -> dict[str, Any]:
+def _random_operator(rng: random.Random, vocabulary: Vocabulary, growing: float) -> dict[str, Any]:
     requires, consumes, gains = {}, {}, {}
     for name in rng.sample(list(vocabulary), rng.choice((0, 0, 1, 1, 2, 3))):
-        requires[name] = _random_count(rng, vocabulary[name], required=True)
+        grows = growing > 0 and rng.random() < growing
+        requires[name] = _random_count(rng, vocabulary[name], required=True, grows=grows)
     counts = [fact.name for fact in vocabulary.of_kind(FactKind.COUNT)]
     for name in rng.sample(counts, rng.choice((0, 0, 0, 1, 1, 2))):
         consumes[name] = _random_count(rng, vocabulary[name])
@@ -67,13 +73,15 @@ def _random_operator(rng: random.Random, vocabulary: Vocabulary) -> dict[str, An
     return {"requires": requires, "consumes": consumes, "gains": gains}
 
 
-def _random_count(rng: random.Random, fact: Fact, *, required: bool = False) -> Any:
+def _random_count(rng: random.Random, fact: Fact, *, required: bool = False, grows: bool = False) -> Any:
     if fact.kind in (FactKind.FLAG, FactKind.REACH):
         return 1
     if fact.kind is FactKind.PLACE:
         return rng.sample(range(3), rng.randint(1, 2)) if required else rng.randrange(3)
     most = _most(fact)
     linear = ["n", "n", "n", "2*n - 1", "3*n - 2"] + (["2*n", "n + 1"] if most >= 2 else [])
+    if grows:
+        return rng.choice(linear)
     if required:
         return rng.choice([1, 1, rng.randint(1, most)])
     return rng.choice([1, rng.randint(1, most), rng.choice(linear), rng.choice(linear)])

@@ -16,9 +16,12 @@ from flowrl.skills.plan import Impossible, Plan, SkillGoal
 
 
 @settings(max_examples=500)
-@given(st.integers(0, 2**48), st.sampled_from((0.0, 0.5)))
-def test_there_is_a_plan_exactly_when_brute_force_finds_one(seed: int, unlimited: float) -> None:
-    asked = random_problem(random.Random(seed), 7 if unlimited else 10, unlimited=unlimited)
+@given(st.integers(0, 2**48), st.sampled_from((0.0, 0.5)), st.sampled_from((0.0, 0.3)))
+def test_there_is_a_plan_exactly_when_brute_force_finds_one(
+    seed: int, unlimited: float, growing: float
+) -> None:
+    skills = 7 if unlimited else 10
+    asked = random_problem(random.Random(seed), skills, unlimited=unlimited, growing=growing)
     shortest = shortest_by_brute_force(asked)
     answer = plan_or_reason(asked)
     if isinstance(answer, Plan):
