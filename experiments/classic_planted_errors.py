@@ -128,13 +128,23 @@ def outcomes(graph_path: Path, shipped: Mapping[str, Mapping[str, Any]]) -> list
         if name in graph.names:
             node = graph.node(name)
             learned = node.operator.to_json()
-            row |= {"outcome": "right" if learned == right else "other", "learned": learned}
+            same = without_repetition(learned) == without_repetition(right)
+            row |= {"outcome": "right" if same else "other", "learned": learned}
             row["env_steps"] = dataclasses.asdict(node.env_steps)
         else:
             reasons = [f"{one.stage}: {one.reason}" for one in graph.failures if one.name == name]
             row |= {"outcome": "refused" if reasons else "not tried", "reasons": reasons}
         rows.append(row)
     return rows
+
+
+def without_repetition(operator: Mapping[str, Any]) -> dict[str, Any]:
+    """The operator without requirements that it uses up in the same amount: it needs these anyhow."""
+    consumes = operator.get("consumes", {})
+    requires = {
+        fact: count for fact, count in operator.get("requires", {}).items() if consumes.get(fact) != count
+    }
+    return {**operator, "requires": requires}
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -146,7 +156,7 @@ def show(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         said = "\n".join(row.get("reasons", ()))
         for part, facts in row.get("learned", {}).items():
-            if facts != row["right"].get(part):
+            if row["outcome"] == "other" and facts != row["right"].get(part):
                 said += f"{part}: {json.dumps(facts)} instead of {json.dumps(row['right'].get(part))}\n"
         table.add_row(row["skill"], row["error"], row["outcome"], said.strip())
     Console().print(table)
