@@ -17,7 +17,9 @@ import pytest
 
 from flowrl import cli
 from flowrl.errors import ProposalRefused, RunStopped, UserError
+from flowrl.pipeline.practice_left import ALL_OF_IT
 from flowrl.report.commands.flags import format_count, parse_count
+from flowrl.store.graph_store import GraphStore
 
 HEAVY = ("jax", "craftax", "openai", "agentkit", "wandb", "flax", "torch", "ray")
 
@@ -477,11 +479,14 @@ def test_practice_is_told_what_was_asked_for(
     module = types.ModuleType("flowrl.pipeline.practice")
     module.practise = lambda *args: told.append(args)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "flowrl.pipeline.practice", module)
-    assert run(capsys, "practice", "--graph-path", str(tmp_path), "--success_state_rate", "0.2")[0] == 0
-    path, ppo, seed, wanted, episodes, _ = told[0]
-    assert (path, seed, wanted, episodes) == (tmp_path, 0, 0.2, 256)
+    with GraphStore.open(tmp_path, "Craftax-Classic-Symbolic-v1"):
+        pass
+    graph = ("--graph-path", str(tmp_path))
+    assert run(capsys, "practice", *graph, "--success_state_rate", "0.2")[0] == 0
+    path, ppo, seed, wanted, episodes, _, left = told[0]
+    assert (path, seed, wanted, episodes, left) == (tmp_path, 0, 0.2, 256, ALL_OF_IT)
     assert (ppo.total_timesteps, ppo.anneal_lr) == (10_000_000, True)
-    assert run(capsys, "practice", "--total_timesteps", "2e7")[0] == 0
+    assert run(capsys, "practice", *graph, "--total_timesteps", "2e7")[0] == 0
     assert told[1][1].total_timesteps == 20_000_000
     code, _, err = run(capsys, "practice", "--success_state_rate", "1.5")
     assert code == 2
