@@ -14,6 +14,7 @@ import pytest
 from flowrl.config import validate
 from flowrl.errors import RunStopped, UserError
 from flowrl.llm.errors import NothingToPropose
+from flowrl.llm.providers.playbook import load_playbook
 from flowrl.pipeline.practice_left import PracticeLeft
 from flowrl.report.commands.practice import PracticeFlags
 from flowrl.skills.evidence import EnvSteps
@@ -69,6 +70,20 @@ def test_the_control_is_trained_as_the_graph_is_practised() -> None:
     practised = PracticeFlags().ppo
     assert (ppo.lr, ppo.ent_coef, ppo.anneal_lr) == (practised.lr, practised.ent_coef, practised.anneal_lr)
     assert ppo.layer_size == graph.run_config(graph.Recipe()).ppo.layer_size
+
+
+def test_planted_errors_are_errors_and_proposals_all_the_same(tmp_path: Path) -> None:
+    """In the reply format, each of another kind; what is used up need not be required."""
+    module = recipe("classic_planted_errors")
+    validate(module.run_config(module.Recipe()))
+    shipped = module.write_proposals(tmp_path)
+    written = {proposal.name: proposal.operator for proposal in load_playbook(ENV, tmp_path)}
+    assert list(written) == list(shipped)
+    assert len({planted.kind for planted in module.PLANTED.values()}) == len(written) >= 8
+    for name, operator in written.items():
+        assert module.without_repetition(operator) != module.without_repetition(shipped[name]), name
+    twice = {"requires": {"near:table": 1, "inventory:wood": 2}, "consumes": {"inventory:wood": 2}}
+    assert module.without_repetition(twice)["requires"] == {"near:table": 1}
 
 
 def graph_that_took(folder: Path, steps: EnvSteps) -> Path:
