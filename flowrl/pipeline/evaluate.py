@@ -127,10 +127,11 @@ def measure_graph(done: PlayedGraph) -> dict[str, Any]:
 
     Returns:
         What JSON can hold (``episodes``, ``achievements``, ``return_percent``, ``score``, ``length``),
-        with ``deaths`` by cause, ``targets``, ``skills`` (each one's success alone and inside the episodes)
-        and ``maintenance`` (the rules). Of each target: ``reached`` and ``gave_up``, shares of the episodes;
-        ``stuck_at``, by skill the share that ended without it where that skill was next to be run for it; and
-        its ``plan`` from a fresh world.
+        with ``deaths`` by cause, ``targets``, ``skills`` (each one's success alone and inside the episodes),
+        ``idle`` (the share of all env steps in which nothing was asked of any: every target was reached, and
+        no rule in force) and ``maintenance`` (the rules). Of each target: ``reached`` and ``gave_up``, shares
+        of the episodes; ``stuck_at``, by skill the share that ended without it where that skill was next to
+        be run for it; and its ``plan`` from a fresh world.
     """
     does, played = done.player.does, done.played
     reached, rested = np.asarray(played.reached), np.asarray(played.rested)
@@ -147,6 +148,7 @@ def measure_graph(done: PlayedGraph) -> dict[str, Any]:
             for row, name in enumerate(does.targets)
         },
         "skills": calls_by_skill(done.graph, played),
+        "idle": float(1.0 - np.asarray(played.charge).sum() / max(np.asarray(played.length).sum(), 1)),
         "maintenance": list(does.rules),
         "max_steps": done.max_steps,
         "seed": done.seed,

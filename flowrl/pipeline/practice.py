@@ -39,6 +39,7 @@ from flowrl.pipeline.game_reward import game_reward
 from flowrl.pipeline.library import SkillLibrary
 from flowrl.pipeline.maintenance import maintenance_of, maintenance_rules
 from flowrl.pipeline.memory import require_memory
+from flowrl.pipeline.practice_curves import CurveWindow
 from flowrl.pipeline.practice_left import ALL_OF_IT, PracticeLeft
 from flowrl.pipeline.probing import ProbeBankBuilder
 from flowrl.pipeline.records import failure_of, now
@@ -49,7 +50,7 @@ from flowrl.pipeline.streams import stream_number
 from flowrl.pipeline.tasks import barred_actions
 from flowrl.pipeline.what_helps import fight_watch, helping, more_is_known, tools_of, what_is_spared
 from flowrl.pipeline.workbench import Workbench, build_workbench
-from flowrl.rl.practice import ROLLOUTS, PracticeReport, PracticeTrainer
+from flowrl.rl.practice import ROLLOUTS, PracticeTrainer
 from flowrl.rl.shared_network import policy_of, shared_params, with_more_policies, without_actions_of
 from flowrl.skills.evidence import EnvSteps
 from flowrl.skills.graph import Practice, SkillGraph
@@ -167,8 +168,8 @@ def practise(
 def _how_it_goes_on(left: PracticeLeft, budget: int) -> Iterator[str]:
     if left.train and left.before:
         yield (
-            f"goes on with the practice that was cut off after {left.before:,} of {budget:,} env steps; "
-            "other settings or another --seed begin a new one"
+            f"goes on with the last practice, {left.before:,} of {budget:,} env steps are done; other "
+            "settings or another --seed begin a new one"
         )
     elif not left.train:
         yield "that practice was trained to its end: what was refused before is validated"
@@ -279,7 +280,7 @@ class _Session:
         self._emit(
             StageStarted("train", PRACTICE, f"{len(self._names)} skills{refused}, {budget:,} env steps")
         )
-        clock, window, kept = UpdateClock(), _Window(self._watched), 0
+        clock, window, kept = UpdateClock(), CurveWindow(self._watched), 0
         for update in range(1, updates + 1):
             left = 1.0 - (before + self._env_steps) / budget
             report = self._trainer.update(
@@ -393,44 +394,3 @@ class _Session:
         rules = maintenance_rules(self._store.graph, bench.world)
         maintenance = maintenance_of(rules, self._library, bench.trainer, bench.world)
         bench.episodes.maintenance = bench.executor.maintenance = maintenance
-
-
-class _Window:
-    """Several updates as one point of the curves."""
-
-    def __init__(self, watched: Sequence[str]) -> None:
-        self._watched = watched
-        self._reports: list[PracticeReport] = []
-
-    @property
-    def updates(self) -> int:
-        """So many."""
-        return len(self._reports)
-
-    def add(self, report: PracticeReport) -> None:
-        """One more."""
-        self._reports.append(report)
-
-    def clear(self) -> None:
-        """Begins anew."""
-        self._reports = []
-
-    def shown(self) -> dict[str, float]:
-        """What people look at while it goes on."""
-        point = self.point()
-        del point["achievements"]
-        return point
-
-    def point(self) -> dict[str, Any]:
-        """Means over episodes from fresh worlds; ``achievements``: the share that held each at the end."""
-        counts = np.array([report.episodes for report in self._reports])
-        shares = counts / max(int(counts.sum()), 1)
-        ended_with = shares @ np.stack([report.ended_with for report in self._reports])
-        metrics = [report.metrics for report in self._reports]
-        return {
-            "episodes": float(counts.sum()),
-            "episode_length": float(shares @ np.array([report.mean_length for report in self._reports])),
-            "achieved": float(ended_with.mean()),
-            **{name: float(np.mean([one[name] for one in metrics])) for name in metrics[0]},
-            "achievements": dict(zip(self._watched, ended_with.tolist(), strict=True)),
-        }

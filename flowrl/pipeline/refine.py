@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -15,19 +15,10 @@ from flowrl.pipeline.library import LearnedSkill
 from flowrl.pipeline.prepare import StartStateSource
 from flowrl.pipeline.refine_counts import MORE_ALLOWANCE, play_on, shortage
 from flowrl.pipeline.refine_player import Player
-from flowrl.pipeline.refine_starts import (
-    StartVariant,
-    variant_after,
-    variants_for_repeats,
-    variants_with,
-    variants_without,
-)
+from flowrl.pipeline.refine_starts import telling_variants
 from flowrl.rl.environment import Placed
 from flowrl.skills.analyst import believed
-from flowrl.skills.change import frequent
-from flowrl.skills.evidence import wilson_interval
 from flowrl.skills.fact_table import FactTable
-from flowrl.skills.facts import Vocabulary
 from flowrl.skills.operator import Operator, parse_operator
 from flowrl.skills.refine_growth import declared_lines
 from flowrl.skills.refinement import Refinement, refine
@@ -48,9 +39,6 @@ ALLOWANCE = 0.25
 
 MAX_ALLOWANCE = 400_000
 """... and at most: by then every kind of start that can be had at a bearable price was tried."""
-
-RELIABLE = 0.9
-"""From this success rate on, nothing that the start states lack can be missing from what is required."""
 
 Analyst = Callable[[str, str], Analysis]
 """``(operator as JSON, table as Markdown) -> analysis``; a model, asked about one skill."""
@@ -128,13 +116,16 @@ def refine_skill(skill: LearnedSkill, starts: Placed, source: StartStateSource, 
         ProposalRefused: stage ``refine``; what it declares was never measured, nor anything else.
     """
     vocabulary = source.bench.world.vocabulary
+    others = {name: known for name, known in source.library.operators.items() if name != skill.name}
     player = Player(skill, starts, source)
     until = allowance(trained)
     player.play_own()
     refinement = refine(skill.operator, player.episodes, vocabulary)
     tried: set[str] = set()
     for _ in range(ROUNDS):
-        wanted = _variants(refinement.operator, player.episodes, source, skill)
+        wanted = telling_variants(
+            refinement.operator, player.episodes, others, skill.task.max_repeat, vocabulary
+        )
         fresh = list(islice((one for one in wanted if one.label not in tried), MAX_VARIANTS))
         tried |= {variant.label for variant in fresh}
         if not player.play_variants(fresh, refinement.operator, until):
@@ -155,27 +146,6 @@ def refine_skill(skill: LearnedSkill, starts: Placed, source: StartStateSource, 
 def allowance(trained: int) -> int:
     """Env steps that refining may take after so many of training."""
     return min(max(MIN_ALLOWANCE, int(ALLOWANCE * trained)), MAX_ALLOWANCE)
-
-
-def _variants(
-    operator: Operator, episodes: Trajectories, source: StartStateSource, skill: LearnedSkill
-) -> Iterable[StartVariant]:
-    """Starts that could tell what the episodes so far leave open, the most telling first."""
-    vocabulary, repeats = source.bench.world.vocabulary, skill.task.max_repeat
-    if wilson_interval(*_hits(operator, episodes, 1, vocabulary))[0] < RELIABLE:
-        others = {other: known for other, known in source.library.operators.items() if other != skill.name}
-        yield from variants_with(operator, others, vocabulary)
-    # Plans that bring several times as much are long: only if hardly anything goes without.
-    if repeats > 1 and not frequent(*_hits(operator, episodes, repeats, vocabulary)):
-        yield from variants_for_repeats(operator, repeats, vocabulary)
-    yield from variants_without(operator)
-    yield variant_after(operator, vocabulary)
-
-
-def _hits(operator: Operator, episodes: Trajectories, n: int, vocabulary: Vocabulary) -> tuple[int, int]:
-    """``(successes, episodes)`` of ``n`` repeats from where the operator says that they can start."""
-    within = episodes.started_within(operator, vocabulary) & (episodes.n == n)
-    return int((episodes.succeeded(operator, vocabulary) & within).sum()), int(within.sum())
 
 
 def heard(refined: Refined, analyst: Analyst, world: World) -> Refined:

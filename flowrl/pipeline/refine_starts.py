@@ -11,16 +11,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from flowrl.skills.change import frequent
+from flowrl.skills.evidence import wilson_interval
 from flowrl.skills.facts import FactKind, Vocabulary
 from flowrl.skills.operator import Linear, Operator
 from flowrl.skills.refine_needs import needs_of
 from flowrl.skills.refine_ranges import Need
+from flowrl.skills.trajectories import Trajectories
 
 _HELPS = (FactKind.COUNT, FactKind.TIER, FactKind.REACH, FactKind.PLACE)
 """Kinds of facts that the game may ask for; see :mod:`flowrl.skills.refine_needs`."""
 
 MORE = (1, 3)
 """So much more than is needed of what is needed anyway: one more, and well more."""
+
+
+RELIABLE = 0.9
+"""From this success rate on, nothing that the start states lack can be missing from what is required."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,45 @@ class StartVariant:
             name: need if isinstance(need, tuple) else Linear(0, need) for name, need in self.needs.items()
         }
         return Operator(MappingProxyType(requires), MappingProxyType({}), gains.gains)
+
+
+def telling_variants(
+    operator: Operator,
+    episodes: Trajectories,
+    learned: Mapping[str, Operator],
+    repeats: int,
+    vocabulary: Vocabulary,
+) -> Iterator[StartVariant]:
+    """Starts that could tell what the episodes so far leave open, the most telling first.
+
+    Where the skill works as declared, one need less is what tells most, and there are few of those; more
+    facts could still explain some failures. Where it does not work, a need less tells nothing.
+
+    Args:
+        operator: as it is known by now.
+        episodes: so far.
+        learned: other skills, that could bring more facts along.
+        repeats: the largest n that the skill was trained for.
+        vocabulary: the kinds and capacities of all facts.
+    """
+    once = _hits(operator, episodes, 1, vocabulary)
+    works = frequent(*once)
+    if works:
+        yield from variants_without(operator)
+    if wilson_interval(*once)[0] < RELIABLE:
+        yield from variants_with(operator, learned, vocabulary)
+    # Plans that bring several times as much are long: only if hardly anything goes without.
+    if repeats > 1 and not frequent(*_hits(operator, episodes, repeats, vocabulary)):
+        yield from variants_for_repeats(operator, repeats, vocabulary)
+    if not works:
+        yield from variants_without(operator)
+    yield variant_after(operator, vocabulary)
+
+
+def _hits(operator: Operator, episodes: Trajectories, n: int, vocabulary: Vocabulary) -> tuple[int, int]:
+    """``(successes, episodes)`` of ``n`` repeats from where the operator says that they can start."""
+    within = episodes.started_within(operator, vocabulary) & (episodes.n == n)
+    return int((episodes.succeeded(operator, vocabulary) & within).sum()), int(within.sum())
 
 
 def variant_from_nothing() -> StartVariant:

@@ -25,13 +25,13 @@ def calls_by_skill(graph: SkillGraph, played: Played) -> dict[str, dict[str, Any
         known of a skill that was never called is None.
     """
     ended, steps = np.asarray(played.calls.ended).sum(axis=0), np.asarray(played.calls.steps).sum(axis=0)
-    charge = np.asarray(played.charge).sum(axis=0)
+    charge, all_steps = np.asarray(played.charge).sum(axis=0), int(np.asarray(played.length).sum())
     return {
         node.name: {
             "alone": node.evidence.success,
             "alone_low": node.evidence.success_low,
             **_shares(dict(zip(OUTCOMES, ended[row].tolist(), strict=True)), int(steps[row])),
-            "charge": float(charge[row] / max(charge.sum(), 1)),
+            "charge": float(charge[row] / max(all_steps, 1)),
         }
         for row, node in enumerate(graph.nodes)
     }

@@ -57,7 +57,7 @@ def render_evaluation(measured: Mapping[str, Any], console: Console) -> None:
         )
         charge = sorted(((skill["charge"], name) for name, skill in skills.items()), reverse=True)
         shown = ", ".join(f"{name} {share:.0%}" for share, name in charge if share >= 0.01)
-        console.print(f"in charge: {shown}")
+        console.print(f"in charge: {shown}; nothing was left to do: {measured['idle']:.0%}")
     if measured.get("maintenance"):
         console.print(f"rules that go before any target: {', '.join(measured['maintenance'])}")
 

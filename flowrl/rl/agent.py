@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowrl.rl.agent_program import AgentProgram, ProgramTable, standing
-from flowrl.rl.calls import Calls, no_calls, note_calls
+from flowrl.rl.calls import Calls, asked, no_calls, note_calls
 from flowrl.rl.compiled import compiled, step_keys
 from flowrl.rl.environment import EnvPrograms, Placed, Seen, rows_of, where_rows
 from flowrl.rl.network import ActorCritic, apply_of, play
@@ -37,7 +37,7 @@ class Played(NamedTuple):
         end: float32 ``[E, D]``, snapshot at the end.
         reached: bool ``[E, G]``: the target's condition held at some time.
         rested: int32 ``[E, G]``, how often each target ran out of patience.
-        charge: int32 ``[E, S]``, env steps that each policy was in charge.
+        charge: int32 ``[E, S]``, env steps that each policy was in charge while something was asked of it.
         calls: how each policy's calls ended, rows as here.
     """
 
@@ -255,7 +255,7 @@ def _record(
 ) -> _Episode:
     """Notes one step of the episodes that have not ended; arguments as of :func:`note_calls`."""
     old = episode.played
-    in_charge = was.policy[:, None] == jnp.arange(old.charge.shape[1])
+    whose = was.policy[:, None] == jnp.arange(old.charge.shape[1])
     new = Played(
         length=old.length + 1,
         died=seen.died,
@@ -263,7 +263,7 @@ def _record(
         end=seen.snapshot,
         reached=old.reached | standing(table, seen.snapshot).reached,
         rested=was.rested,
-        charge=old.charge + in_charge,
+        charge=old.charge + (whose & asked(table, was, before)[:, None]),
         calls=note_calls(table, old.calls, was, now, before, seen.snapshot, seen.died),
     )
     played = where_rows(episode.ended, old, new)

@@ -46,6 +46,11 @@ def no_calls(batch: int, policies: int) -> Calls:
     )
 
 
+def asked(table: ProgramTable, doing: Pursuit, before: jax.Array) -> jax.Array:
+    """bool ``[B]``: whether anything was asked of the policy in charge; ``before``: snapshots."""
+    return (doing.rule >= 0) | ~_at(standing(table, before).reached, doing.target)
+
+
 def note_calls(
     table: ProgramTable,
     calls: Calls,
@@ -64,7 +69,6 @@ def note_calls(
         died: bool ``[B]``, in the step.
     """
     ruled = was.rule >= 0
-    reached_before = _at(standing(table, before).reached, was.target)
     stand = standing(table, after)
     reached, step = _at(stand.reached, was.target), _at(stand.step, was.target)
     left = now.rule != was.rule
@@ -79,7 +83,7 @@ def note_calls(
         ],
         axis=1,
     )
-    called = ruled | ~reached_before
+    called = asked(table, was, before)
     ended = called & jnp.any(how, axis=1)
     first = jnp.argmax(how, axis=1)[:, None] == jnp.arange(len(OUTCOMES))
     whose = ended[:, None] & (was.policy[:, None] == jnp.arange(calls.steps.shape[1]))

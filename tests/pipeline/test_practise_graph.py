@@ -266,7 +266,9 @@ def test_the_same_command_goes_on_with_the_rest(graph_path: Path, monkeypatch: p
     progress = [event for event in told if isinstance(event, TrainingProgress)]
     assert [event.env_steps > left.before for event in progress] == [True] * len(progress)
     assert progress[-1].env_steps == progress[-1].budget == PPO.total_timesteps
-    assert "cut off after" in next(event.text for event in told if isinstance(event, RunNote))
+    assert "goes on with the last practice" in next(
+        event.text for event in told if isinstance(event, RunNote)
+    )
     assert what_is_left(graph_path, PPO, 0) == ALL_OF_IT
 
 

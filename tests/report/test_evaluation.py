@@ -40,10 +40,13 @@ def test_progress_is_drawn_on_a_terminal_and_nowhere_else() -> None:
 def test_each_skill_has_its_gap() -> None:
     """95% alone, 75% inside: 20 points. Of what was never called, nothing is known."""
     skills = {"collect_wooden_logs": CALLED, "fight": NEVER_CALLED}
-    rows = [line.split() for line in printed(skills=skills, maintenance=["defend:zombie"]).splitlines()]
+    rows = [
+        line.split() for line in printed(skills=skills, idle=0.7, maintenance=["defend:zombie"]).splitlines()
+    ]
     assert ["collect_wooden_logs", "95%", "75%", "+20", "1,200", "20%", "10%", "10%", "12"] in rows
     assert ["fight", "90%", "-", "-", "0", "-", "-", "-", "-"] in rows
-    assert ["in", "charge:", "collect_wooden_logs", "30%"] in rows
+    in_charge = "in charge: collect_wooden_logs 30%; nothing was left to do: 70%"
+    assert in_charge.split() in rows
     assert ["rules", "that", "go", "before", "any", "target:", "defend:zombie"] in rows
 
 

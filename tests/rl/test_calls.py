@@ -40,6 +40,7 @@ def test_nothing_is_asked_once_all_targets_are_reached() -> None:
     played = play([COLLECT], FIVE_COINS, steps=9)
     assert calls(played, 0) == {"advanced": 1, "steps": 5}
     np.testing.assert_array_equal(np.asarray(played.end)[:, COINS], 9)
+    np.testing.assert_array_equal(np.asarray(played.charge), 5)
 
 
 def test_calls_give_way_when_patience_runs_out() -> None:
