@@ -15,7 +15,7 @@ from flowrl.pipeline.library import LearnedSkill
 from flowrl.pipeline.prepare import StartStateSource
 from flowrl.pipeline.refine_counts import MORE_ALLOWANCE, play_on, shortage
 from flowrl.pipeline.refine_player import Player
-from flowrl.pipeline.refine_starts import telling_variants
+from flowrl.pipeline.refine_starts import telling_variants, variants_to_decide
 from flowrl.rl.environment import Placed
 from flowrl.skills.analyst import believed
 from flowrl.skills.fact_table import FactTable
@@ -26,7 +26,8 @@ from flowrl.skills.trajectories import Trajectories
 from flowrl.worlds.base import World
 
 ROUNDS = 3
-"""Times that other starts are looked for: what was corrected opens new ones."""
+"""Times that other starts are looked for: what was corrected opens new ones; and times that more of the same
+are, where those that there were decide nothing."""
 
 MAX_VARIANTS = 8
 """Kinds of starts a round: each takes a plan carried out and its share of a batch of episodes."""
@@ -129,6 +130,11 @@ def refine_skill(skill: LearnedSkill, starts: Placed, source: StartStateSource, 
         fresh = list(islice((one for one in wanted if one.label not in tried), MAX_VARIANTS))
         tried |= {variant.label for variant in fresh}
         if not player.play_variants(fresh, refinement.operator, until):
+            break
+        refinement = refine(skill.operator, player.episodes, vocabulary)
+    for _ in range(ROUNDS):
+        doubtful = variants_to_decide(refinement.operator, player.episodes, vocabulary)
+        if not player.play_variants(doubtful, refinement.operator, until + MORE_ALLOWANCE):
             break
         refinement = refine(skill.operator, player.episodes, vocabulary)
     stopped = play_on(player, refinement.operator, until + MORE_ALLOWANCE, vocabulary)

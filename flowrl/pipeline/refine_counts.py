@@ -16,8 +16,8 @@ MORE_ROUNDS = 8
 have 32 failures at a rate of 3%: what fails less often in the worlds that it was trained in hardly fails."""
 
 MORE_ALLOWANCE = 100_000
-"""Env steps for that, beyond the stage's own: with fewer than 32 on either side most of what those were spent
-on decides nothing."""
+"""Env steps for that, and for needs that are still open, beyond the stage's own: with fewer than 32 on either
+side most of what those were spent on decides nothing."""
 
 
 def play_on(player: Player, operator: Operator, until: int, vocabulary: Vocabulary) -> str:

@@ -15,7 +15,7 @@ from flowrl.skills.change import frequent
 from flowrl.skills.evidence import wilson_interval
 from flowrl.skills.facts import FactKind, Vocabulary
 from flowrl.skills.operator import Linear, Operator
-from flowrl.skills.refine_needs import needs_of
+from flowrl.skills.refine_needs import needs_of, undecided_needs
 from flowrl.skills.refine_ranges import Need
 from flowrl.skills.trajectories import Trajectories
 
@@ -83,6 +83,17 @@ def telling_variants(
     if not works:
         yield from variants_without(operator)
     yield variant_after(operator, vocabulary)
+
+
+def variants_to_decide(
+    operator: Operator, episodes: Trajectories, vocabulary: Vocabulary
+) -> Iterator[StartVariant]:
+    """Starts without what the episodes neither bear out nor refute (:func:`undecided_needs`)."""
+    undecided = undecided_needs(operator, episodes, vocabulary)
+    needs = needs_of(operator)
+    for variant in variants_without(operator):
+        if any(variant.needs.get(name) != needs[name] for name in undecided):
+            yield variant
 
 
 def _hits(operator: Operator, episodes: Trajectories, n: int, vocabulary: Vocabulary) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from flowrl.skills.change import ALMOST_ALWAYS, MIN_EPISODES, almost_never, as_good, frequent
+from flowrl.skills.change import ALMOST_ALWAYS, AS_GOOD, MIN_EPISODES, almost_never, as_good, frequent
 from flowrl.skills.evidence import wilson_interval
 from flowrl.skills.facts import FactKind, Vocabulary
 from flowrl.skills.operator import Linear, Operator
@@ -88,6 +88,26 @@ def refined_needs(
             break
     ranges = ranges_of(starts, needs, {one.fact for one in undecided})
     return Needs(starts.needs, tuple(starts.findings.values()), tuple(undecided), ranges)
+
+
+def undecided_needs(operator: Operator, episodes: Trajectories, vocabulary: Vocabulary) -> set[str]:
+    """Facts that the skill does about as well without, or worse: the episodes with n = 1 leave both open.
+
+    More episodes without them decide. Where the skill hardly works, nothing that it needs can be doubted.
+    """
+    rows = episodes.n == 1
+    starts = Starts(
+        episodes.select(rows), episodes.succeeded(operator, vocabulary)[rows], needs_of(operator), {}
+    )
+    usual = starts.count(starts.all_hold())
+    if not frequent(*usual):
+        return set()
+    rate, undecided = usual[0] / usual[1], set()
+    for name, need in starts.needs.items():
+        count = starts.count(starts.all_hold(apart_from=(name,)) & ~starts.holds(name, need))
+        if count[1] and not as_good(*count, rate) and wilson_interval(*count)[1] >= AS_GOOD * rate:
+            undecided.add(name)
+    return undecided
 
 
 # --- raise and add -----------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowrl.skills.change import ALMOST_ALWAYS, MIN_EPISODES, Change
+from flowrl.skills.change import ALMOST_ALWAYS, MIN_EPISODES, Change, frequent
 from flowrl.skills.facts import FactKind, Vocabulary
 from flowrl.skills.operator import Linear, Operator
 from flowrl.skills.repeat_counts import closest
@@ -14,7 +14,10 @@ from flowrl.skills.trajectories import Trajectories
 def refined_uses(
     operator: Operator, successes: Trajectories, vocabulary: Vocabulary
 ) -> tuple[dict[str, Linear], list[Change]]:
-    """What the skill consumes: a declared amount stays unless almost every success used more, or less.
+    """What the skill consumes: a declared amount stays unless most successes used more, or almost all less.
+
+    Less is not so bad: a plan that keeps a piece of wood goes on, one that lacks it does not. A policy that
+    places a table of its own where none is near uses more there, and as much as declared elsewhere.
 
     Vitals are no amounts and decay by themselves; facts that the skill gains are left alone. What falls only
     where it happens to be there is nothing that the skill consumes: starts without it succeed as well, and
@@ -34,8 +37,9 @@ def refined_uses(
             if len(amounts) < MIN_EPISODES:
                 continue
             claim = declared.at(int(n)) if declared else 0
-            more, less = (amounts > claim).mean(), (amounts < claim).mean()
-            differs.append(bool(max(more, less) >= ALMOST_ALWAYS))
+            more, less = int((amounts > claim).sum()), int((amounts < claim).sum())
+            usual = more >= ALMOST_ALWAYS * len(amounts) or (declared and frequent(more, len(amounts)))
+            differs.append(bool(usual or less >= ALMOST_ALWAYS * len(amounts)))
             points[int(n)] = int(np.median(amounts))
         # A wrong slope shows at some n alone; what is not declared at all must be used at every n.
         if not (any(differs) if declared else differs and all(differs)):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pebble_world import PebbleWorld
 
-from flowrl.pipeline.refine_starts import telling_variants
+from flowrl.pipeline.refine_starts import telling_variants, variants_to_decide
 from flowrl.skills.operator import parse_operator
 from flowrl.skills.trajectories import Trajectories
 
@@ -49,3 +49,35 @@ def crafting(successes: int, episodes: int) -> Trajectories:
 def test_what_tells_most_comes_first(successes: int, labels: list[str]) -> None:
     variants = telling_variants(PICKAXE, crafting(successes, 128), LEARNED, 1, VOCABULARY)
     assert [variant.label for variant in variants] == [*labels, "once more"]
+
+
+def without_table(successes: int, episodes: int) -> Trajectories:
+    """As ``crafting``, from starts with no table near."""
+    made = crafting(successes, episodes)
+    made.start[:, 0] = 0
+    return made
+
+
+@pytest.mark.parametrize(
+    ("successes", "episodes", "labels"),
+    [
+        # 95% is usual; as good is from 76% on, with 95% confidence: 60 of 64 are at least 85%.
+        (60, 64, []),
+        # 53 of 64 are 72% to 90%: it may be as good.
+        (53, 64, LESS),
+        # 40 of 64 are at most 73%: it is worse.
+        (40, 64, []),
+        # Nothing is known of starts that there were none of: another round would bring none either.
+        (0, 0, []),
+    ],
+)
+def test_what_may_be_as_good_without_is_played_again(
+    successes: int, episodes: int, labels: list[str]
+) -> None:
+    both = Trajectories.joined([crafting(122, 128), without_table(successes, episodes)])
+    assert [variant.label for variant in variants_to_decide(PICKAXE, both, VOCABULARY)] == labels
+
+
+def test_nothing_is_doubted_of_a_skill_that_hardly_works() -> None:
+    both = Trajectories.joined([crafting(40, 128), without_table(18, 64)])
+    assert not list(variants_to_decide(PICKAXE, both, VOCABULARY))

@@ -199,6 +199,20 @@ def test_what_is_found_and_spent_on_the_way_is_not_consumed() -> None:
     )
 
 
+@pytest.mark.parametrize(("more", "claimed"), [(70, 3), (40, 1)])
+def test_most_successes_say_what_is_used_up(more: int, claimed: int) -> None:
+    """One piece of wood is declared; a policy places a table for two more where none is near.
+
+    A plan must not count on what is gone in most cases; where it mostly is not, it stays as declared.
+    """
+    sword = operator({}, {"inventory:wood": 1}, {"stat:pickaxe": 1})
+    alone = sampled(planted(sword, consumes={"inventory:wood": 3}), [Starts(more, {"inventory:wood": 5})])
+    beside = sampled(sword, [Starts(100 - more, {"inventory:wood": 5, "near:table": 1})])
+    failures = sampled(sword, [Starts(40, {})])
+    found = refine(sword, Trajectories.joined([alone, beside, failures]), VOCABULARY)
+    assert found.operator.consumes == {"inventory:wood": Linear(0, claimed)}
+
+
 def test_nothing_gained_is_refused() -> None:
     """``is_done`` says yes and nothing that the skill declares, nor anything else, is there."""
     claims = sampled(operator({"floor": 9}, {}, {"floor": 9}), [Starts(64, {})], done_needs_gains=False)
