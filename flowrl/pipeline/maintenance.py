@@ -17,11 +17,8 @@ from flowrl.skills.operator import Linear, Operator
 from flowrl.worlds.base import World
 
 TIRED_BELOW = 0.4
-"""A vital at or below this share of its start value is seen to before any target."""
-
-TIRED_EARLY = 0.6
-"""... and this share where the agent first has to get somewhere, such as into a shelter: that takes time, and
-by daylight less of it. Craftax's nights begin when the energy is at 5 of 9."""
+"""A vital at or below this share of its start value is seen to before any target: whoever sleeps by day, with
+5 of 9 of energy, wakes in the middle of the night, and has to go out to drink."""
 
 RESTED_FROM = 0.85
 """... until it is at least this share again."""
@@ -83,7 +80,7 @@ def maintenance_rules(graph: SkillGraph, world: World) -> list[ServedRule]:
             patience = watched.patience or node.max_steps
             rule = Rule(
                 column=watched.column,
-                below=watched.below if len(chain) == 1 else watched.early,
+                below=watched.below,
                 until=watched.until if node is best else -math.inf,
                 policy=graph.names.index(node.name),
                 patience=patience,
@@ -125,7 +122,7 @@ def lowest_vitals(operator: Operator, world: World) -> list[int]:
     before the skill at once.
     """
     return [
-        1 if fact.name in operator.gains else int(TIRED_EARLY * world.initial_facts[fact.name]) + 1
+        1 if fact.name in operator.gains else int(TIRED_BELOW * world.initial_facts[fact.name]) + 1
         for fact in world.vocabulary.of_kind(FactKind.VITAL)
     ]
 
@@ -175,15 +172,13 @@ def maintenance_of(
 class _Watched:
     """One thing that could be kept up, whether or not a skill for it is there.
 
-    ``early`` takes the place of ``below`` where one has to get somewhere first. A patience or rest of 0 is
-    the skill's own length.
+    A patience or rest of 0 is the skill's own length.
     """
 
     label: str
     fact: str
     column: int
     below: float
-    early: float
     until: float
     patience: int = 0
     rest: int = 0
@@ -200,7 +195,6 @@ def _creatures(world: World) -> Iterator[_Watched]:
                 fact.name,
                 distance,
                 DEFEND_WITHIN,
-                DEFEND_WITHIN,
                 SAFE_FROM,
                 DEFEND_PATIENCE,
                 DEFEND_REST,
@@ -212,8 +206,7 @@ def _vitals(world: World) -> Iterator[_Watched]:
     for fact in sorted(world.vocabulary.of_kind(FactKind.VITAL), key=lambda fact: fact.name == HEALTH):
         start = world.initial_facts[fact.name]
         column = world.snapshot_spec.fact_columns[fact.name]
-        below, early, until = TIRED_BELOW * start, TIRED_EARLY * start, RESTED_FROM * start
-        yield _Watched(fact.name, fact.name, column, below, early, until)
+        yield _Watched(fact.name, fact.name, column, TIRED_BELOW * start, RESTED_FROM * start)
 
 
 def _needs(operator: Operator, world: World) -> Mapping[int, float] | None:
