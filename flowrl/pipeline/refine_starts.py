@@ -25,7 +25,6 @@ _HELPS = (FactKind.COUNT, FactKind.TIER, FactKind.REACH, FactKind.PLACE)
 MORE = (1, 3)
 """So much more than is needed of what is needed anyway: one more, and well more."""
 
-
 RELIABLE = 0.9
 """From this success rate on, nothing that the start states lack can be missing from what is required."""
 
