@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flowrl.rl.practice import PracticeReport
+from flowrl.rl.practice_tally import PracticeReport
 
 
 class CurveWindow:

@@ -13,7 +13,6 @@ reached.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +29,7 @@ from flowrl.rl.milestones import Milestones, pay
 from flowrl.rl.network import ActorCritic, apply_of
 from flowrl.rl.ppo import PPOSettings, Rollout, as_of_now, make_optimizer, ppo_update
 from flowrl.rl.practice_starts import Record, Starts
+from flowrl.rl.practice_tally import PracticeReport, Tally, report_of
 from flowrl.rl.pursuit import Pursuit, nothing_pursued, pursue
 from flowrl.rl.shared_network import apply_shared
 from flowrl.rl.task import GOAL_FEATURES, GoalTable, Task, goal_features
@@ -39,35 +39,6 @@ GameReward = Callable[[jax.Array, jax.Array], jax.Array]
 
 ROLLOUTS = 2
 """One to learn from, one to play into meanwhile."""
-
-
-@dataclass(frozen=True)
-class PracticeReport:
-    """One update.
-
-    Attributes:
-        episodes: of those that began in a fresh world, how many ended in this rollout.
-        mean_length: their length in env steps; 0 when there are none.
-        ended_with: float ``[C]``: share of them that held each watched column at the end.
-        fights: float32 ``[terms, terms]``, sums over those that ended (:class:`~flowrl.rl.fights.Fights`).
-        metrics: losses and mean rewards by name.
-    """
-
-    episodes: int
-    mean_length: float
-    ended_with: np.ndarray
-    fights: np.ndarray
-    metrics: dict[str, float]
-
-
-class _Tally(NamedTuple):
-    """Episodes from fresh worlds that ended in this rollout; ``age`` ``[B]`` is of those under way."""
-
-    age: jax.Array
-    fresh: jax.Array
-    episodes: jax.Array
-    steps: jax.Array
-    ended_with: jax.Array
 
 
 class PracticeTrainer:
@@ -164,7 +135,7 @@ class PracticeTrainer:
         self.params, self._opt_state, metrics = learning.result()
         self._updates += 1
         self.averaged = self._average(self.averaged, self.params, np.float32(self._updates))
-        report = _report(jax.device_get((played.tally, played.fights, metrics)))
+        report = report_of(*jax.device_get((played.tally, played.fights, metrics)))
         self._rollouts.append(played.rollout)
         return report
 
@@ -185,7 +156,7 @@ class PracticeTrainer:
         self._starts, calls = self._keep(
             self._table, self._starts, carry.states, carry.seen, carry.ended, carry.calls, self._next_key()
         )
-        self._carry = carry._replace(tally=_emptied(carry.tally), calls=calls, fights=carry.fights.emptied())
+        self._carry = carry._replace(tally=carry.tally.emptied(), calls=calls, fights=carry.fights.emptied())
         return _Played(rollout, carry.seen, carry.doing, carry.tally, carry.fights.sums)
 
     def renew(self, worlds: Placed, at: int) -> None:
@@ -245,21 +216,19 @@ class PracticeTrainer:
         seen: Seen,
         ended: jax.Array,
         doing: Pursuit,
-        tally: _Tally,
+        tally: Tally,
         guides: Any | None,
         guidance: jax.Array,
         key: jax.Array,
         t: jax.Array,
-    ) -> tuple[Rollout, Any, Pursuit, _Tally, jax.Array, jax.Array]:
+    ) -> tuple[Rollout, Any, Pursuit, Tally, jax.Array, jax.Array]:
         """Begins episodes where one has ended, decides what to do, acts, and notes it down."""
         start_key, action_key = jax.random.split(key)
         rows, fresh = starts.draw(ended.shape[0], start_key)
         states = copy_rows(states, starts.bank.states, rows, ended)
         seen = where_rows(ended, rows_of(starts.bank.seen, rows), seen)
         doing = where_rows(ended, nothing_pursued(table, seen.snapshot), doing)
-        tally = tally._replace(
-            age=jnp.where(ended, 0, tally.age) + 1, fresh=jnp.where(ended, fresh, tally.fresh)
-        )
+        tally = tally.one_step_on(ended, fresh)
         doing = pursue(table, seen.snapshot, doing)
         features = self._features(table, seen, doing)
         logits, value = self._apply(params, seen.tiles, features)
@@ -295,12 +264,12 @@ class PracticeTrainer:
         before: jax.Array,
         seen: Seen,
         milestones: Milestones,
-        tally: _Tally,
+        tally: Tally,
         calls: Calls,
         fights: Fights,
         record: Record,
         t: jax.Array,
-    ) -> tuple[Rollout, jax.Array, Milestones, _Tally, Calls, Fights]:
+    ) -> tuple[Rollout, jax.Array, Milestones, Tally, Calls, Fights]:
         """Pays for the step and counts the calls, the fights and the episodes that it ended."""
         after = seen.snapshot
         own = jnp.stack([task.program(doing.start, before, after, doing.n)[0] for task in self._tasks])
@@ -317,12 +286,7 @@ class PracticeTrainer:
             terminated=rollout.terminated.at[t].set(seen.died),
             truncated=rollout.truncated.at[t].set(cut_off),
         )
-        counted = ended & tally.fresh
-        tally = tally._replace(
-            episodes=tally.episodes + jnp.sum(counted),
-            steps=tally.steps + jnp.sum(counted * tally.age),
-            ended_with=tally.ended_with + jnp.sum((after[:, self._watched] > 0) & counted[:, None], axis=0),
-        )
+        tally = tally.counted(ended, after[:, self._watched] > 0)
         now = pursue(table, after, doing)
         calls = note_calls(table, calls, doing, now, before, after, seen.died)
         calls = calls._replace(under_way=jnp.where(ended, 0, calls.under_way))
@@ -390,14 +354,10 @@ class PracticeTrainer:
         batch = self._programs.batch
         placed = rows_of(self._starts.bank, np.arange(batch) % self._starts.worlds)
         seen = placed.seen
-        tally = _Tally(
-            jnp.zeros(batch, jnp.int32), jnp.ones(batch, bool), jnp.int32(0), jnp.int32(0),
-            jnp.zeros(len(self._watched), jnp.int32),
-        )  # fmt: skip
         return _Carry(
             placed.states, seen, jnp.ones(batch, bool), nothing_pursued(self._table, seen.snapshot),
-            Milestones.none(batch, self._table.rules.places), tally, no_calls(batch, len(self._tasks)),
-            Fights.none(batch, self._fights),
+            Milestones.none(batch, self._table.rules.places), Tally.none(batch, len(self._watched)),
+            no_calls(batch, len(self._tasks)), Fights.none(batch, self._fights),
         )  # fmt: skip
 
     def _empty_rollout(self) -> Rollout:
@@ -415,7 +375,7 @@ class _Carry(NamedTuple):
     ended: jax.Array
     doing: Pursuit
     milestones: Milestones
-    tally: _Tally
+    tally: Tally
     calls: Calls
     fights: Fights
 
@@ -426,28 +386,10 @@ class _Played(NamedTuple):
     rollout: Rollout
     seen: Seen
     doing: Pursuit
-    tally: _Tally
+    tally: Tally
     fights: jax.Array
 
 
 def _moved(target: jax.Array, to: jax.Array) -> jax.Array:
     """Targets ``[B]``, -1 for none, by their new places."""
     return jnp.where(target >= 0, to[target], -1).astype(jnp.int32)
-
-
-def _emptied(tally: _Tally) -> _Tally:
-    return tally._replace(
-        episodes=jnp.int32(0), steps=jnp.int32(0), ended_with=jnp.zeros_like(tally.ended_with)
-    )
-
-
-def _report(told: tuple[_Tally, np.ndarray, dict[str, np.ndarray]]) -> PracticeReport:
-    tally, fights, metrics = told
-    episodes = int(tally.episodes)
-    return PracticeReport(
-        episodes,
-        float(tally.steps) / max(episodes, 1),
-        np.asarray(tally.ended_with) / max(episodes, 1),
-        np.asarray(fights),
-        {name: float(value) for name, value in metrics.items()},
-    )

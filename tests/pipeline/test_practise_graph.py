@@ -38,7 +38,8 @@ from flowrl.pipeline.practice_left import ALL_OF_IT, PracticeLeft, what_is_left
 from flowrl.pipeline.run import practised_policies
 from flowrl.rl.agent import Agent
 from flowrl.rl.agent_program import AgentProgram
-from flowrl.rl.practice import PracticeReport, PracticeTrainer
+from flowrl.rl.practice import PracticeTrainer
+from flowrl.rl.practice_tally import PracticeReport
 from flowrl.skills.graph import EnvSteps, Failure, SkillGraph
 from flowrl.skills.operator import Linear, Operator
 from flowrl.skills.practice import Spared

@@ -20,8 +20,9 @@ from flowrl.rl.executor import PlanProgram
 from flowrl.rl.fights import FightWatch
 from flowrl.rl.maintenance import Rule
 from flowrl.rl.milestones import NEW_TILE
-from flowrl.rl.practice import PracticeReport, PracticeTrainer
+from flowrl.rl.practice import PracticeTrainer
 from flowrl.rl.practice_starts import EVEN, FROM_KEPT, KEPT_A_SKILL, REMEMBERED
+from flowrl.rl.practice_tally import PracticeReport
 from flowrl.rl.shared_network import policy_of, shared_params, without_actions_of
 from flowrl.rl.task import GOAL_FEATURES, MeasuredGain, Task
 
