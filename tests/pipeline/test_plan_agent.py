@@ -63,6 +63,16 @@ def library(*names: str) -> SkillLibrary:
     return known
 
 
+BOTH = "achievement:make_iron_pickaxe and make_iron_sword"
+
+ONE_IRON_A_CALL = Operator({}, {}, {IRON: ONE, "achievement:collect_iron": ONE})
+
+
+def alone(targets: tuple[str, ...]) -> list[str]:
+    """Without what is pursued together."""
+    return [target.partition(":")[2] for target in targets if " and " not in target]
+
+
 @pytest.mark.parametrize("learned", [5, 4])
 def test_what_others_wait_for_comes_before_what_is_as_far(learned: int) -> None:
     """The sword is sooner made, but a diamond needs the pickaxe, learned already or still to be practised.
@@ -73,9 +83,40 @@ def test_what_others_wait_for_comes_before_what_is_as_far(learned: int) -> None:
     nodes = [node(index, name) for index, name in enumerate(SKILLS)]
     graph = SkillGraph(world.name, tuple(nodes[:learned]))
     does = plan_agent(graph, library(*SKILLS), world, None, nodes[learned:])
-    assert [target.partition(":")[2] for target in does.targets] == [
+    assert alone(does.targets) == [
         "collect_iron", "make_iron_pickaxe", "make_iron_sword", "collect_coal", "collect_diamond",
     ]  # fmt: skip
+
+
+def test_rivals_are_pursued_together_first() -> None:
+    """Iron for a pickaxe and a sword is mined at once; each of them is a target of its own, too."""
+    world = make_world("Craftax-Classic-Symbolic-v1")
+    nodes = tuple(node(index, name) for index, name in enumerate(SKILLS))
+    does = plan_agent(SkillGraph(world.name, nodes), library(*SKILLS), world, None)
+    at = does.targets.index(BOTH)
+    assert does.targets[at + 1] == "achievement:make_iron_pickaxe"
+    assert does.plans[at].to_json()[0] == ["mine", 2]
+    assert sorted(step.skill for step in does.plans[at].steps[1:]) == ["forge_pickaxe", "forge_sword"]
+
+
+def test_rivals_for_which_something_is_searched_twice_are_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first would wait for the second one's iron."""
+    monkeypatch.setitem(SKILLS, "mine", (ONE_IRON_A_CALL, 50.0))
+    world = make_world("Craftax-Classic-Symbolic-v1")
+    nodes = tuple(node(index, name) for index, name in enumerate(SKILLS))
+    does = plan_agent(SkillGraph(world.name, nodes), library(*SKILLS), world, None)
+    assert len(does.targets) == len(alone(does.targets)) == 5
+
+
+def test_what_is_not_accepted_yet_joins_nobody() -> None:
+    """Plans of other targets do not use it."""
+    world = make_world("Craftax-Classic-Symbolic-v1")
+    nodes = [node(index, name) for index, name in enumerate(SKILLS)]
+    accepted = [one for one in nodes if one.name != "forge_pickaxe"]
+    graph = SkillGraph(world.name, tuple(node(index, one.name) for index, one in enumerate(accepted[:2])))
+    does = plan_agent(graph, library(*SKILLS), world, None, nodes[2:3])
+    assert "achievement:make_iron_pickaxe" in does.targets
+    assert len(does.targets) == len(alone(does.targets))
 
 
 @pytest.mark.parametrize(
@@ -126,9 +167,7 @@ def test_where_nobody_waits_the_shortest_comes_first() -> None:
     names = list(SKILLS)[:3]
     graph = SkillGraph(world.name, tuple(node(index, name) for index, name in enumerate(names)))
     does = plan_agent(graph, library(*names), world, None)
-    assert [target.partition(":")[2] for target in does.targets] == [
-        "collect_iron", "make_iron_sword", "make_iron_pickaxe",
-    ]  # fmt: skip
+    assert alone(does.targets) == ["collect_iron", "make_iron_sword", "make_iron_pickaxe"]
 
 
 @pytest.mark.parametrize(("points", "margin", "first"), [(1.0, 0.3, True), (1.0, 0.8, False)])
@@ -144,8 +183,18 @@ def test_what_spares_health_in_fights_comes_first(points: float, margin: float, 
     assert (recorded.targets[0] == "achievement:collect_coal") == first
 
 
+def test_a_rival_of_what_spares_health_comes_right_after_it() -> None:
+    """A player that has made the sword stands where the pickaxe is made; iron itself can wait."""
+    world = make_world("Craftax-Classic-Symbolic-v1")
+    nodes = tuple(node(index, name) for index, name in enumerate(SKILLS))
+    spared = {PICKAXE: Spared(1.0, 0.3, 500, 500)}
+    does = plan_agent(SkillGraph(world.name, nodes), library(*SKILLS), world, None, spared=spared)
+    assert alone(does.targets)[:3] == ["make_iron_pickaxe", "make_iron_sword", "collect_iron"]
+
+
 def test_a_target_that_a_rule_needs_is_there_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beating off zombies asks for the sword's achievement here: it comes first, and not again."""
+    monkeypatch.setitem(SKILLS, "mine", (ONE_IRON_A_CALL, 50.0))
     world = make_world("Craftax-Classic-Symbolic-v1")
     needs = {"achievement:make_iron_sword": ONE}
     monkeypatch.setitem(SKILLS, "fight", (Operator(needs, {}, {"achievement:defeat_zombie": ONE}), 9.0))
