@@ -72,6 +72,10 @@ CPU_ENVS, NUM_STEPS = 256, 64
 """Sizes where none are given, four times the batch of a skill's update: whole episodes are long and their
 returns noisy (measured: decision 10). Elsewhere than on a CPU, envs are as many as ever."""
 
+HEALTH_VALUE = 0.8
+"""What a point of health pays, or costs, in practice; in the game 0.1. A blow brings a death nearer that lies
+beyond the horizon of the discount; healing pays the blow back, so nobody is paid for being hit or healed."""
+
 LEAST_LR = 0.1
 """With ``--anneal_lr``, the share of the learning rate that is left at the end of the budget."""
 
@@ -237,7 +241,7 @@ class _Session:
             bench.trainer.network,
             does.program,
             [library[name].task for name in self._names],
-            game_reward(bench.world),
+            game_reward(bench.world, HEALTH_VALUE),
             (columns["explored"], columns["floor"]) if {"explored", "floor"} <= columns.keys() else None,
             [spec.fact_columns[fact] for fact in facts],
             fights,

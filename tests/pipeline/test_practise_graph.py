@@ -33,6 +33,7 @@ from flowrl.pipeline.events import (
     StageStarted,
     TrainingProgress,
 )
+from flowrl.pipeline.game_reward import HEALTH_VALUE, game_reward
 from flowrl.pipeline.practice import PracticeResult, practise
 from flowrl.pipeline.practice_left import ALL_OF_IT, PracticeLeft, what_is_left
 from flowrl.pipeline.run import practised_policies
@@ -46,6 +47,7 @@ from flowrl.skills.practice import Spared
 from flowrl.store.graph_store import GraphStore
 from flowrl.store.journal import read_journal
 from flowrl.store.reader import GraphReader
+from flowrl.worlds.base import World
 
 PPO = replace(TOY_CONFIG.ppo, total_timesteps=16_384, layer_size=None, anneal_lr=True)
 
@@ -324,6 +326,22 @@ def test_a_second_practice_goes_on_from_the_first(graph_path: Path, practise_toy
     before.graph = first.graph
     for one, other in zip(jax.tree.leaves(now), jax.tree.leaves(before.load_practice()), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_health_is_worth_more_than_in_the_game(
+    graph_path: Path, practise_toy: Practise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The toy world has no health: what its reward is asked to pay is looked at."""
+    asked: list[float] = []
+
+    def noted(world: World, health_value: float = HEALTH_VALUE) -> Any:
+        asked.append(health_value)
+        return game_reward(world, health_value)
+
+    monkeypatch.setattr(practice_module, "game_reward", noted)
+    practise_toy(graph_path, total_timesteps=512)
+    assert asked == [practice_module.HEALTH_VALUE]
+    assert asked[0] > HEALTH_VALUE
 
 
 def test_what_helps_in_fights_comes_first_from_then_on(
