@@ -19,7 +19,7 @@ class PlanStep:
 
 @dataclass(frozen=True)
 class SkillGoal:
-    """Make it possible to run a skill: all it requires and consumes is there, and room for what it gains.
+    """Make it possible to run a skill: all it requires and consumes is there.
 
     Attributes:
         skill: its name among the operators.

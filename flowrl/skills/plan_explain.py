@@ -147,17 +147,11 @@ class Explainer:
         return self._impossible(need.fact, sentence, chain[: first_wait + 1], tuple(a.name for a in ring))
 
     def _kept_apart(self, action: Action, waiting: tuple[Action, ...]) -> Impossible:
-        """All that it needs can be had, but never together; or there is never room for what it gains."""
+        """All that it needs can be had, but never together."""
         chain = (*waiting, action)
         needs = self._needs(action)
         nearest = max(self._states, key=lambda state: sum(need.holds(state) for need in needs))
         unmet = [need for need in needs if not need.holds(nearest)]
-        if not unmet:
-            full = self._problem.never_room(action)
-            if full is None:
-                full = max(action.adds, key=lambda gain: nearest[gain.fact]).fact
-            why = f"there is never room for more of {self._problem.names[full]!r} once the rest is there"
-            return self._impossible(full, why, chain)
         # What nobody can provide is the scarce thing.
         scarce = min(unmet, key=lambda need: len(self._providers(need)))
         moving = (FactKind.REACH, FactKind.PLACE)
@@ -201,8 +195,7 @@ class Explainer:
     def _runs(self, action: Action) -> bool:
         if self._possible is not None:
             return action.name in self._possible
-        ranges = (action.repeats(state) for state in self._states)
-        return any(least <= most for least, most in ranges)
+        return any(action.affordable(state, action.least) for state in self._states)
 
     def _providers(self, need: _Need) -> list[Action]:
         return [action for action in self._problem.actions if self._provides(action, need)]

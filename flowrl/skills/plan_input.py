@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from flowrl.errors import UserError, nearest
 from flowrl.skills.facts import FactKind, Vocabulary
-from flowrl.skills.operator import Linear, Operator
+from flowrl.skills.operator import Count, Linear, Operator
 from flowrl.skills.plan import FactGoal, Goal, Impossible, SkillGoal
 
 
@@ -49,13 +49,23 @@ def _check_skill_goal(goal: SkillGoal, operators: Mapping[str, Operator], vocabu
     if goal.n < 1 or (goal.n > 1 and not operator.scales):
         expected = "at least 1" if operator.scales else "1, as nothing that it gains grows with n"
         raise UserError(f"n = {goal.n} for {goal.skill!r}: it must be {expected}.")
-    for name, count in operator.gains.items():
-        fact = vocabulary[name]
-        if isinstance(count, Linear) and fact.kind in (FactKind.COUNT, FactKind.TIER):
-            _check_room(name, count.at(goal.n), goal.skill, operators, vocabulary)
-    for name, count in (*operator.requires.items(), *operator.consumes.items()):
+    levels = _of_kind(FactKind.TIER, operator.gains, vocabulary)
+    for name, count in (*levels, *operator.requires.items(), *operator.consumes.items()):
         if isinstance(count, Linear):
             _check_room(name, count.at(goal.n), goal.skill, operators, vocabulary)
+    # A side product may overflow. When everything does, n repeats cannot be seen.
+    amounts = _of_kind(FactKind.COUNT, operator.gains, vocabulary)
+    if all(_beyond(name, count.at(goal.n), vocabulary) for name, count in amounts):
+        for name, count in amounts:
+            _check_room(name, count.at(goal.n), goal.skill, operators, vocabulary)
+
+
+def _of_kind(kind: FactKind, gains: Mapping[str, Count], vocabulary: Vocabulary) -> list[tuple[str, Linear]]:
+    return [
+        (name, count)
+        for name, count in gains.items()
+        if isinstance(count, Linear) and vocabulary[name].kind is kind
+    ]
 
 
 def _check_fact_goal(goal: FactGoal, operators: Mapping[str, Operator], vocabulary: Vocabulary) -> None:
@@ -76,13 +86,18 @@ def _check_fact_goal(goal: FactGoal, operators: Mapping[str, Operator], vocabula
             _check_room(name, wanted, "", operators, vocabulary)
 
 
+def _beyond(name: str, amount: int, vocabulary: Vocabulary) -> bool:
+    capacity = vocabulary[name].capacity
+    return capacity is not None and amount > capacity
+
+
 def _check_room(
     name: str, amount: int, skill: str, operators: Mapping[str, Operator], vocabulary: Vocabulary
 ) -> None:
-    capacity = vocabulary[name].capacity
-    if capacity is not None and amount > capacity:
+    if _beyond(name, amount, vocabulary):
         providers = tuple(other for other, operator in operators.items() if name in operator.gains)
         wanting = f"{skill!r} with this n needs or gains" if skill else "the goal is"
+        limit = vocabulary[name].capacity
         raise Impossible(
-            name, providers, f"Impossible: {wanting} {amount} of {name!r}, beyond its capacity of {capacity}."
+            name, providers, f"Impossible: {wanting} {amount} of {name!r}, beyond its capacity of {limit}."
         )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from flowrl.skills.facts import FactKind, Vocabulary
 from flowrl.skills.operator import Count, Linear, Operator
@@ -72,9 +72,7 @@ class Action:
         at_least: requirements on everything but places.
         within: per PLACE fact the allowed values.
         consumes: what is used up.
-        adds: COUNT gains, refused beyond their capacity.
-        swells: by how much the facts of ``adds`` with a capacity change in all, with what is used up of them.
-        fills: VITAL gains, which saturate.
+        adds: COUNT and VITAL gains, up to their capacity.
         raises: TIER and FLAG gains.
         moves: PLACE gains, as (fact, value).
         lapses: REACH facts that no longer hold after it.
@@ -88,8 +86,6 @@ class Action:
     within: tuple[tuple[int, frozenset[int]], ...] = ()
     consumes: tuple[Amount, ...] = ()
     adds: tuple[Amount, ...] = ()
-    swells: tuple[Amount, ...] = ()
-    fills: tuple[Amount, ...] = ()
     raises: tuple[Amount, ...] = ()
     moves: tuple[tuple[int, int], ...] = ()
     lapses: tuple[int, ...] = ()
@@ -105,19 +101,15 @@ class Action:
                 return False
         return all(state[used.fact] >= used.at(n) for used in self.consumes)
 
-    def after(self, state: State, n: float) -> State | None:
-        """The state after running it, given that it is affordable; None when the bag has no room."""
+    def after(self, state: State, n: float) -> State:
+        """The state after running it, given that it is affordable. The more there was, the more there is."""
         values = list(state)
         for used in self.consumes:
             if values[used.fact] != ENDLESS:
                 values[used.fact] -= used.at(n)
         for gain in self.adds:
-            values[gain.fact] = _sum(values[gain.fact], gain.at(n))
-            if gain.capacity is not None and values[gain.fact] > gain.capacity:
-                return None
-        for gain in self.fills:
-            filled = _sum(values[gain.fact], gain.at(n))
-            values[gain.fact] = filled if gain.capacity is None else min(filled, gain.capacity)
+            more = _sum(values[gain.fact], gain.at(n))
+            values[gain.fact] = more if gain.capacity is None else min(more, gain.capacity)
         for gain in self.raises:
             values[gain.fact] = max(values[gain.fact], gain.at(n))
         for fact, value in self.moves:
@@ -128,28 +120,19 @@ class Action:
             values[fact] = 1
         return tuple(values)
 
-    def repeats(self, state: State) -> tuple[float, float]:
-        """The least and the largest n that are possible in ``state``, like all between; none when crossed.
+    def most_in(self, state: State) -> float:
+        """The largest n that is possible in ``state``, like all below it from :attr:`least`; 0 when none is.
 
-        The largest is ENDLESS only when nothing limits n, there or anywhere. Repeating endlessly then leads
-        to at least as much of everything as any number of repeats.
+        It is ENDLESS only when nothing limits n, there or anywhere. Repeating endlessly then leads to as much
+        of everything as any number of repeats, or more.
         """
-        least: float = self.least
-        if not self.affordable(state, least):
-            return least, 0
-        most = min([self.most, *(a.most_for(state[a.fact]) for a in (*self.at_least, *self.consumes))])
-        for change in self.swells:
-            room = (change.capacity or 0) - state[change.fact]
-            if change.slope < 0:
-                least = max(least, -((room - change.offset) // -change.slope))
-            else:
-                most = min(most, change.most_for(room))
-        return least, most
+        if not self.affordable(state, self.least):
+            return 0
+        return min([self.most, *(a.most_for(state[a.fact]) for a in (*self.at_least, *self.consumes))])
 
     def gains(self) -> Iterator[Amount]:
         """All gains but moves, as amounts."""
         yield from self.adds
-        yield from self.fills
         yield from self.raises
         for fact in self.reaches:
             yield Amount(fact, 0, 1, 1)
@@ -165,7 +148,7 @@ class Problem:
         capacities: their capacities; None for no limit.
         start: the state at the start.
         actions: the relevant skills, in the order in which they were given.
-        goal: what must be affordable, and have room, in the last state; its least and most n are the goal's.
+        goal: what must be affordable in the last state; its least and most n are the goal's.
         last: the skill and n to put at the end of a plan, when the goal includes running it.
     """
 
@@ -179,17 +162,7 @@ class Problem:
 
     def reached(self, state: State) -> bool:
         """Whether ``state`` satisfies the goal."""
-        n = self.goal.least
-        return self.goal.affordable(state, n) and self.goal.after(state, n) is not None
-
-    def never_room(self, action: Action) -> int | None:
-        """A fact that ``action`` gains and nothing uses up, of which too much is there from the start."""
-        used = {use.fact for other in (*self.actions, self.goal) for use in other.consumes}
-        for gain in action.adds:
-            most = ENDLESS if gain.capacity is None else gain.capacity
-            if gain.fact not in used and self.start[gain.fact] + gain.at(action.least) > most:
-                return gain.fact
-        return None
+        return self.goal.affordable(state, self.goal.least)
 
 
 def compile_problem(
@@ -200,7 +173,7 @@ def compile_problem(
         target, n, target_name = operators[goal.skill], goal.n, goal.skill
     else:
         target, n, target_name = _as_operator(goal, vocabulary), 1, ""
-    kept, names = _relevant(operators, target, vocabulary)
+    kept, names = _relevant(operators, target)
     place = {name: index for index, name in enumerate(names)}
     actions = []
     for name in kept:
@@ -229,44 +202,29 @@ def _as_operator(goal: FactGoal, vocabulary: Vocabulary) -> Operator:
     return Operator(requires, {}, {})
 
 
-def _relevant(
-    operators: Mapping[str, Operator], target: Operator, vocabulary: Vocabulary
-) -> tuple[list[str], tuple[str, ...]]:
+def _relevant(operators: Mapping[str, Operator], target: Operator) -> tuple[list[str], tuple[str, ...]]:
     """The skills that a plan without detours can use, and the facts that their use depends on.
 
-    A fact is wanted when the goal or a kept skill requires or consumes it. It is in the way when it takes
-    up room: a COUNT fact with a capacity that the goal or a kept skill gains. A skill is kept when it gains
-    something wanted or uses up something in the way. Leaving any other step out of a plan leaves a plan.
+    A fact is wanted when the goal or a kept skill requires or consumes it, a skill is kept when it gains
+    something wanted. Leaving any other step out of a plan leaves a plan.
     """
-    wanted: dict[str, None] = {}
-    in_the_way: dict[str, None] = {}
-
-    def note(operator: Operator) -> None:
-        wanted.update(dict.fromkeys([*operator.requires, *operator.consumes]))
-        for name in operator.gains:
-            fact = vocabulary[name]
-            if fact.kind is FactKind.COUNT and fact.capacity is not None:
-                in_the_way[name] = None
-
-    note(target)
+    wanted = dict.fromkeys([*target.requires, *target.consumes])
     kept: set[str] = set()
     growing = True
     while growing:
         growing = False
         for name, operator in operators.items():
-            useful = any(gain in wanted for gain in operator.gains)
-            if name not in kept and (useful or any(used in in_the_way for used in operator.consumes)):
+            if name not in kept and any(gain in wanted for gain in operator.gains):
                 kept.add(name)
-                note(operator)
+                wanted.update(dict.fromkeys([*operator.requires, *operator.consumes]))
                 growing = True
-    return [name for name in operators if name in kept], tuple(dict.fromkeys([*wanted, *in_the_way]))
+    return [name for name in operators if name in kept], tuple(wanted)
 
 
 def _largest_repeat(operator: Operator, vocabulary: Vocabulary) -> float:
     """The largest n that can be of use: 1 when nothing scales, 0 when the skill can never run.
 
-    Capacities bound what it needs and what it gains of COUNT and TIER facts. Of VITAL facts with a capacity
-    no more is of use than fills them, unless using up more makes room in the bag.
+    Capacities bound what it needs, and a level that it reaches. Of an amount no more is of use than fills it.
     """
     possible: float = ENDLESS if operator.scales else 1
     useful: float = 1
@@ -275,23 +233,21 @@ def _largest_repeat(operator: Operator, vocabulary: Vocabulary) -> float:
         if not isinstance(gain, Linear):
             continue
         amount = Amount(0, gain.slope, gain.offset)
-        if capacity is not None and kind is not FactKind.VITAL:
+        if capacity is not None and kind is FactKind.TIER:
             possible = min(possible, amount.most_for(capacity))
         if gain.slope:
-            fills = kind is FactKind.VITAL and capacity is not None
-            useful = max(useful, amount.least_for(capacity or 0) if fills else ENDLESS)
+            adds_up_to = None if kind is FactKind.TIER else capacity
+            useful = max(useful, ENDLESS if adds_up_to is None else amount.least_for(adds_up_to))
     for name, need in (*operator.requires.items(), *operator.consumes.items()):
         capacity = vocabulary[name].capacity
         if isinstance(need, Linear) and need.slope and capacity is not None:
             possible = min(possible, Amount(0, need.slope, need.offset).most_for(capacity))
-            useful = ENDLESS if name in operator.consumes else useful
     return min(possible, useful)
 
 
 def _compile(
     name: str, operator: Operator, least: int, most: float, place: Mapping[str, int], vocabulary: Vocabulary
 ) -> Action:
-    names = tuple(place)
     at_least: list[Amount] = []
     within: list[tuple[int, frozenset[int]]] = []
     for fact, count in operator.requires.items():
@@ -319,11 +275,6 @@ def _compile(
         and index not in reaches
         and (moved or fact not in operator.requires)
     )
-    swells = []
-    for gain in gains[FactKind.COUNT]:
-        if gain.capacity is not None:
-            used = operator.consumes.get(names[gain.fact], Linear())
-            swells.append(replace(gain, slope=gain.slope - used.slope, offset=gain.offset - used.offset))
     return Action(
         name=name,
         least=least,
@@ -331,9 +282,7 @@ def _compile(
         at_least=tuple(at_least),
         within=tuple(within),
         consumes=tuple(Amount(place[f], used.slope, used.offset) for f, used in operator.consumes.items()),
-        adds=tuple(gains[FactKind.COUNT]),
-        swells=tuple(swells),
-        fills=tuple(gains[FactKind.VITAL]),
+        adds=tuple(gains[FactKind.COUNT] + gains[FactKind.VITAL]),
         raises=tuple(gains[FactKind.TIER] + gains[FactKind.FLAG]),
         moves=tuple(moves),
         lapses=lapses,

@@ -1,4 +1,4 @@
-"""What could ever be reached, judged kindly: nothing is used up, and what may be used up never overflows.
+"""What could ever be reached, judged kindly: nothing is used up.
 
 What is kept exact is where the agent stands and what is within its reach. That is cheap, because what is
 within reach after a step depends on that step alone: what it requires and what it gains. So an answer
@@ -33,7 +33,7 @@ def explore(problem: Problem) -> Reach:
     """Grows the bounds until nothing changes: at most one round an action, fact level and combination."""
     most = list(problem.start)
     where = [i for i, kind in enumerate(problem.kinds) if kind in (FactKind.PLACE, FactKind.REACH)]
-    able = {index for index, action in enumerate(problem.actions) if problem.never_room(action) is None}
+    able = frozenset(range(len(problem.actions)))
     settings = {tuple(problem.start[i] for i in where): set(able)}
     waves: list[int | None] = [None] * len(problem.actions)
     wave, growing = 0, True
@@ -55,9 +55,7 @@ def explore(problem: Problem) -> Reach:
                 moved = _setting_after(state, where, action)
                 settings.setdefault(moved, set(able))
     states = tuple(_placed(tuple(most), where, setting) for setting in settings)
-    goal = problem.goal
-    room = problem.never_room(goal) is None
-    return Reach(tuple(waves), states, room and any(goal.affordable(state, goal.least) for state in states))
+    return Reach(tuple(waves), states, any(problem.reached(state) for state in states))
 
 
 def _placed(most: State, where: list[int], setting: State) -> State:
@@ -79,7 +77,7 @@ def _setting_after(state: State, where: list[int], action: Action) -> State:
 
 
 def _raise_bounds(most: list[float], action: Action) -> None:
-    for gain in (*action.adds, *action.fills):
+    for gain in action.adds:
         most[gain.fact] = max(most[gain.fact], ENDLESS if gain.capacity is None else gain.capacity)
     for gain in action.raises:
         most[gain.fact] = max(most[gain.fact], gain.at(action.most))

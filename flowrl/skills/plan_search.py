@@ -85,7 +85,7 @@ def search(
     outcome = Outcome()
     dominance = Dominance(problem)
     dominance.adds_nothing(problem.start, 0)
-    continuations = _Continuations(problem, estimator, dominance, effort)
+    continuations = _Continuations(problem, estimator, effort)
     outcome.states.append(problem.start)
     came_by: list[tuple[int, Run]] = [(-1, (-1, 0))]
     depths = [0]
@@ -149,12 +149,7 @@ def _path(came_by: list[tuple[int, Run]], number: int) -> tuple[Run, ...]:
 
 def _growing(problem: Problem) -> frozenset[int]:
     """The amounts that steps add to and no capacity limits."""
-    return frozenset(
-        gain.fact
-        for action in problem.actions
-        for gain in (*action.adds, *action.fills)
-        if gain.capacity is None
-    )
+    return frozenset(gain.fact for action in problem.actions for gain in action.adds if gain.capacity is None)
 
 
 def _with_loops(
@@ -183,11 +178,10 @@ class _Continuations:
         left_out: whether some were not tried that might be of use.
     """
 
-    def __init__(self, problem: Problem, estimator: Estimator, dominance: Dominance, effort: Effort) -> None:
+    def __init__(self, problem: Problem, estimator: Estimator, effort: Effort) -> None:
         self.left_out = effort is Effort.QUICK
         self._actions = problem.actions
         self._estimator = estimator
-        self._dominance = dominance
         self._effort = effort
         self._wanted_in: State | None = None
         self._runs: dict[int, float] = {}
@@ -204,21 +198,19 @@ class _Continuations:
         for index in indices:
             action = self._actions[index]
             for n in self._repeats(index, action, state):
-                after = action.after(state, n)
-                if after is not None:
-                    yield (index, n), after
+                yield (index, n), action.after(state, n)
 
     def _repeats(self, index: int, action: Action, state: State) -> Iterable[float]:
-        least, most = action.repeats(state)
-        if least > most:
+        least, most = action.least, action.most_in(state)
+        if not most:
             return ()
+        if not any(used.slope for used in action.consumes):
+            # Nothing is spent on more of it, and more never hurts.
+            return (most,)
         if least == most or most == ENDLESS:
             return (most,)
         if self._effort is Effort.QUICK:
             return dict.fromkeys((min(most, max(least, self._wanted(state)[index])), most))
-        fullest = action.after(state, most)
-        if fullest is not None and self._dominance.fills_up(action, fullest):
-            return (most,)
         if self._effort is Effort.THOROUGH and most - least >= _MANY:
             self.left_out = True
             return self._telling(index, action, state, least, most)
@@ -236,7 +228,7 @@ class _Continuations:
     ) -> Iterable[float]:
         """The repeat counts that just reach what some skill asks for, or just leave it."""
         found = {least, most, self._wanted(state).get(index, least)}
-        for gain in (*action.adds, *action.fills):
+        for gain in action.adds:
             if state[gain.fact] != ENDLESS:
                 found.update(gain.least_for(a - state[gain.fact]) for a in self._asked_for.get(gain.fact, ()))
         for used in action.consumes:

@@ -43,7 +43,7 @@ def _with_an_end(problem: Problem, runs: tuple[Run, ...]) -> tuple[Run, ...]:
 def _wanted_before(action: Action, n: float, after: Mapping[int, float]) -> dict[int, float]:
     """How much of everything there must be before a run, given how much there must be after it."""
     wanted = dict(after)
-    for gain in (*action.adds, *action.fills):
+    for gain in action.adds:
         wanted[gain.fact] = max(0, wanted.get(gain.fact, 0) - gain.at(n))
     for gain in action.raises:
         if gain.at(n) >= wanted.get(gain.fact, 0):

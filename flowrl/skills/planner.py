@@ -40,7 +40,7 @@ GRANTED_STATES = 300
 
 MAX_STATES = 10_000
 """How many states each of the last two searches looks at: a few seconds each. Random problems of forty skills
-(``tests/skills/random_problems.py``), 800 of them, took 2,100 at most."""
+(``tests/skills/random_problems.py``), 800 of them, took 501 at most."""
 
 
 def plan(

@@ -91,8 +91,7 @@ def facts_after(
     """The facts after one step. ``index`` is the step's place in its plan, for the error message.
 
     Raises:
-        PlanDisproved: the skill is unknown, its n is not one it can have, it lacks something, or the bag
-            has no room for what it gains.
+        PlanDisproved: the skill is unknown, its n is not one it can have, or it lacks something.
     """
     if step.skill not in operators:
         raise PlanDisproved(index, f"unknown skill {step.skill!r}. {nearest(step.skill, operators)}")
@@ -123,16 +122,16 @@ def _gained(index: int, who: str, name: str, count: Count, n: int, value: int, v
     if isinstance(count, tuple):
         return count[0]
     gain = count.at(n)
-    if kind is FactKind.VITAL:
+    if kind in (FactKind.COUNT, FactKind.VITAL):
+        # What there is no room for is lost; what there is already is not.
         return value + gain if capacity is None else max(value, min(capacity, value + gain))
     if kind in (FactKind.FLAG, FactKind.REACH):
         return 1
-    result = value + gain if kind is FactKind.COUNT else max(value, gain)
-    if capacity is not None and max(result, gain) > capacity:
+    if capacity is not None and gain > capacity:
         raise PlanDisproved(
-            index, f"{who} would make {name!r} {max(result, gain)}, beyond its capacity of {capacity}"
+            index, f"{who} would make {name!r} {gain}, beyond its highest level of {capacity}"
         )
-    return result
+    return max(value, gain)
 
 
 def _demand(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowrl.skills.facts import Fact, FactKind, Vocabulary
-from flowrl.skills.operator import Operator, parse_operator
+from flowrl.skills.operator import Linear, Operator, parse_operator
 from flowrl.skills.plan import FactGoal, Goal, PlanStep, SkillGoal
 from flowrl.skills.simulator import PlanDisproved, facts_after
 
@@ -152,10 +152,20 @@ def _satisfied(problem: Problem, state: Mapping[str, int]) -> bool:
             _holds(problem.vocabulary[name], state[name], wanted) for name, wanted in goal.facts.items()
         )
     try:
-        facts_after(PlanStep(goal.skill, goal.n), state, problem.operators, problem.vocabulary)
+        after = facts_after(PlanStep(goal.skill, goal.n), state, problem.operators, problem.vocabulary)
     except PlanDisproved:
         return False
-    return True
+    return not _all_overflows(problem, goal, after)
+
+
+def _all_overflows(problem: Problem, goal: SkillGoal, after: Mapping[str, int]) -> bool:
+    """Whether none of the amounts that the goal's skill gains could hold what n repeats give."""
+    amounts = [
+        (after[name], count.at(goal.n))
+        for name, count in problem.operators[goal.skill].gains.items()
+        if isinstance(count, Linear) and problem.vocabulary[name].kind is FactKind.COUNT
+    ]
+    return bool(amounts) and all(held < gain for held, gain in amounts)
 
 
 def _holds(fact: Fact, value: int, wanted: int | tuple[int, ...]) -> bool:

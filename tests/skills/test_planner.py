@@ -88,14 +88,25 @@ def test_collecting_is_split_when_the_bag_is_full() -> None:
     assert sum(step.n for step in made.steps if step.skill == "collect") == 12
 
 
-def test_a_full_bag_is_emptied_first_where_that_is_the_only_way() -> None:
+def test_what_there_is_no_room_for_is_lost_and_does_no_harm() -> None:
     skills = {
         "dig": skill(gains={"inventory:dirt": 3, "inventory:gem": 1}),
         "dump": skill(consumes={"inventory:dirt": "n"}, gains={"vital:calm": "n"}),
     }
     made = proved(problem(skills, FactGoal({"inventory:gem": 2}), {"inventory:dirt": 8}))
-    assert [step.skill for step in made.steps] == ["dump", "dig", "dig"]
-    assert made.steps[0].n == 5
+    assert [step.skill for step in made.steps] == ["dig", "dig"]
+
+
+def test_a_full_bag_keeps_no_skill_from_running() -> None:
+    full = {"inventory:iron_pickaxe": 9}
+    made = proved(problem(CLASSIC, SkillGoal("make_iron_pickaxe", include=True), full))
+    assert made.steps == proved(problem(CLASSIC, SkillGoal("make_iron_pickaxe", include=True))).steps
+
+
+def test_the_last_step_to_a_full_bag_may_give_more_than_fits() -> None:
+    # Threes within a capacity of 8: 3, 6, 8.
+    made = proved(problem({"dig": skill(gains={STONE: 3})}, FactGoal({STONE: 7}), capacity=8))
+    assert made.steps == (PlanStep("dig"),) * 3
 
 
 def test_what_a_later_step_needs_is_not_used_up_before() -> None:
@@ -239,31 +250,6 @@ def test_places_that_never_hold_together() -> None:
 def test_beyond_the_capacity() -> None:
     assert refused(problem(CLASSIC, FactGoal({WOOD: 10}))).missing == WOOD
     assert refused(problem(CLASSIC, SkillGoal("collect_wood", 10))).missing == WOOD
-
-
-def test_no_room_for_what_the_goal_gains() -> None:
-    error = refused(problem({"chop": skill(gains={WOOD: 2})}, SkillGoal("chop"), {WOOD: 8}))
-    assert error.missing == WOOD
-    assert "room" in str(error)
-
-
-def test_what_nothing_uses_up_and_is_full_takes_no_search() -> None:
-    """The many ways to spend the rest need not be looked at; so too where a skill on the way has no room."""
-    full = {"inventory:iron_pickaxe": 9}
-    error = refused(problem(CLASSIC, SkillGoal("make_iron_pickaxe", include=True), full), max_states=1)
-    assert error.missing == "inventory:iron_pickaxe"
-    assert "room" in str(error)
-    skills = {"dig": skill(gains={STONE: 1, COAL: 2}), "build": skill(consumes={STONE: 3}, gains={TABLE: 1})}
-    error = refused(problem(skills, SkillGoal("build"), {COAL: 8}), max_states=1)
-    assert error.missing == COAL
-    assert "never room for more of 'inventory:coal'" in str(error)
-
-
-def test_an_amount_that_no_steps_hit() -> None:
-    # Threes within a capacity of 8 make 0, 3 or 6.
-    error = refused(problem({"dig": skill(gains={STONE: 3})}, FactGoal({STONE: 7}), capacity=8))
-    assert error.missing == STONE
-    assert error.providers == ("dig",)
 
 
 # --- bad input ---------------------------------------------------------------------------------------------
