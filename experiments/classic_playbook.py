@@ -45,7 +45,7 @@ class Recipe:
     total_timesteps: int = 800_000
     """Budget of one skill in env steps."""
 
-    practice_timesteps: int = 50_000_000
+    practice_timesteps: int = 80_000_000
     """Env steps in which all skills are practised together afterwards; raise it to go on."""
 
     layer_size: int = 256

@@ -11,12 +11,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
 SHOWN = {
-    "seed 2, 67.7 M, one command": "classic_seed_2.json",
-    "seed 2, 97.7 M": "classic_seed_2_together.json",
-    "seed 1, 98.8 M": "classic_seed_1_ways.json",
-    "flat PPO, seed 2, 67.7 M": "classic_ppo_seed_2.json",
+    "seed 2, 97.2 M": "classic_seed_2_health.json",
+    "before, 67.7 M": "classic_seed_2.json",
+    "flat PPO, 67.7 M": "classic_ppo_seed_2.json",
 }
-ALONE_AND_INSIDE = "classic_seed_2_together.json"
+ALONE_AND_INSIDE = "classic_seed_2_health.json"
 
 
 def printed(*arguments: str) -> list[str]:
